@@ -1,0 +1,5 @@
+//! An OCI container runtime for Linux.
+
+pub mod error;
+
+pub use error::{Errno, Error, Kind, Result};
