@@ -1,5 +1,7 @@
 //! An OCI container runtime for Linux.
 
+pub mod cgroup;
 pub mod error;
+mod sys;
 
 pub use error::{Errno, Error, Kind, Result};
