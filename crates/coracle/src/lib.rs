@@ -1,5 +1,13 @@
 //! An OCI container runtime for Linux.
 
+pub mod cgroup;
+pub mod config;
 pub mod error;
+pub mod plan;
+
+mod init;
+mod launch;
+mod sys;
+mod wire;
 
 pub use error::{Errno, Error, Kind, Result};

@@ -4,6 +4,7 @@
 //! back. Each block says in its SAFETY line why the call keeps Rust's rules.
 #![allow(unsafe_code)]
 
+pub(crate) mod bpf;
 pub(crate) mod keyring;
 pub(crate) mod mount;
 pub(crate) mod process;

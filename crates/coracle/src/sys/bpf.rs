@@ -1,0 +1,1 @@
+//! bpf(2): the device programs of control groups.
