@@ -137,6 +137,8 @@ operations! {
     ChangeRoot => "chroot",
     /// chdir(2).
     ChangeDirectory => "changing directory",
+    /// The working directory is outside the root.
+    OutsideRoot => "the working directory is outside the container's root",
     /// Opening a file to write.
     OpenFile => "opening the file",
     /// write(2).

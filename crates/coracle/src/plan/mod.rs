@@ -180,6 +180,13 @@ fn steps(
         steps.push(at("/process/terminal", Action::Console { size }));
     }
 
+    if let Some(process) = &spec.process {
+        let path = relative(&process.cwd, "/process/cwd")?;
+        if !path.is_empty() {
+            steps.push(at("/process/cwd", Action::Directory(path)));
+        }
+    }
+
     // While the host's /proc is there to write to. It shows the sysctls of our own namespaces.
     for (key, value) in &linux.sysctl {
         let path = format!("sys/{}", key.replace('.', "/"));

@@ -107,9 +107,10 @@ pub(super) fn become_process(
         groups: (!setgroups_forbidden).then(|| user.additional_gids.clone()),
         capabilities: sets.unwrap_or_default(),
     };
-    steps.push(at("/process/user", Action::User(Box::new(identity))));
     let cwd = cstring(&process.cwd, "/process/cwd")?;
-    steps.push(at("/process/cwd", Action::WorkingDirectory(cwd)));
+    steps.push(at("/process/cwd", Action::WorkingDirectory(cwd.clone())));
+    steps.push(at("/process/user", Action::User(Box::new(identity))));
+    steps.push(at("/process/cwd", Action::CheckDirectory(cwd)));
     steps.push(at("/process/args/0", Action::FindProgram));
     Ok(())
 }

@@ -109,8 +109,13 @@ pub enum Action {
     User(Box<Identity>),
     /// Finds the user's home in the container's /etc/passwd for `HOME`.
     Home(u32),
-    /// Changes into the working directory, which is made if absent.
+    /// Makes a directory, if it is missing.
+    Directory(CString),
+    /// Changes into the working directory, or leaves it to [`Action::CheckDirectory`] where only
+    /// the user may.
     WorkingDirectory(CString),
+    /// Checks as the user that the working directory is inside the root (CVE-2024-21626).
+    CheckDirectory(CString),
     /// Finds the program, as execvp(3) would.
     FindProgram,
     /// Says that all is made, and waits for the word to start.
@@ -285,6 +290,8 @@ impl fmt::Display for Action {
                 write!(f, "becoming user {}:{}", identity.uid, identity.gid)
             }
             Self::Home(uid) => write!(f, "finding the home of user {uid}"),
+            Self::Directory(path) => write!(f, "making directory /{}", text(path)),
+            Self::CheckDirectory(path) => write!(f, "checking directory {}", text(path)),
             Self::WorkingDirectory(path) => write!(f, "changing to directory {}", text(path)),
             Self::FindProgram => f.write_str("finding the program"),
             Self::AwaitStart => f.write_str("waiting for start"),
