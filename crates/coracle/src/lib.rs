@@ -2,8 +2,10 @@
 
 pub mod cgroup;
 pub mod config;
+pub mod container;
 pub mod error;
 pub mod plan;
+pub mod store;
 
 mod init;
 mod launch;
