@@ -65,6 +65,24 @@ pub struct Record {
     /// The resctrl group, if there is one.
     #[serde(default)]
     pub intel_rdt_path: String,
+    /// What the caller asked for beside the configuration.
+    #[serde(default)]
+    pub options: RecordOptions,
+}
+
+/// How a container was made, as far as later commands have to know it.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RecordOptions {
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// `--preserve-fds`.
+    pub preserve_fds: u32,
+    /// Whether it has a pid namespace that is not the runtime's: then the end of its first process
+    /// is the end of all.
+    pub own_pids: bool,
 }
 
 /// The part of the configuration that the record repeats.

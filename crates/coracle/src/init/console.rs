@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid, fchown, fstat, fstatfs, openat};
+use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid, fchown, fstat, openat};
 use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -13,14 +13,12 @@ use super::mounts;
 use super::root::Root;
 use crate::wire::{Message, Operation, Wire};
 
-/// statfs(2): the magic number of devpts.
-const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
-
 /// Opens the pair, sends its master to the parent, and makes the other side this session's
 /// terminal. `owner` is who will run in it.
 pub(super) fn open(
     root: &Root,
     size: Option<(u16, u16)>,
+    bind: bool,
     owner: Option<u32>,
     wire: &Wire,
 ) -> Outcome {
@@ -35,7 +33,9 @@ pub(super) fn open(
     if let Some(uid) = owner.filter(|uid| *uid != 0) {
         fchown(&peer, Some(Uid::from_raw(uid)), None::<Gid>).part(Operation::SetOwner)?;
     }
-    mounts::attach_file(root, &mounts::clone_file(&peer)?, c"dev/console")?;
+    if bind {
+        mounts::attach_file(root, &mounts::clone_file(&peer)?, c"dev/console")?;
+    }
     wire.send(&Message::Console(master)).part(Operation::SendConsole)?;
     rustix::process::ioctl_tiocsctty(&peer).part(Operation::ControlTerminal)?;
     rustix::stdio::dup2_stdin(peer.as_fd()).part(Operation::Standard)?;
@@ -54,12 +54,9 @@ fn multiplexer(root: &Root) -> Result<OwnedFd, Failed> {
     }
     .part(Operation::OpenPtmx)?;
     let stat = fstat(&master).part(Operation::OpenPtmx)?;
-    let filesystem = fstatfs(&master).part(Operation::OpenPtmx)?;
     let is_ptmx = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && stat.st_rdev == rustix::fs::makedev(5, 2);
-    // The host's /dev/ptmx may be a node on its devtmpfs; the peer comes from a devpts all the same.
-    let devpts = filesystem.f_type == DEVPTS_SUPER_MAGIC || stat.st_rdev == rustix::fs::makedev(5, 2);
-    if is_ptmx && devpts {
+    if is_ptmx {
         Ok(master)
     } else {
         Err(Failed::new(Operation::NotPtmx, Errno::NODEV))

@@ -134,6 +134,10 @@ impl Init<'_> {
                 self.root = Some(mounts::make_root(path)?);
                 Ok(())
             }
+            Action::JoinedRoot => {
+                self.root = Some(mounts::joined_root()?);
+                Ok(())
+            }
             Action::Mount(mount) => mounts::make(self.root()?, mount),
             Action::Attributes { target, set, clear, recursive } => {
                 mounts::set_attributes(self.root()?, target, *set, *clear, *recursive)
@@ -142,8 +146,9 @@ impl Init<'_> {
             Action::Link { path, target, only_if } => {
                 devices::link(self.root()?, path, target, only_if.as_deref())
             }
-            Action::Console { size } => {
-                console::open(self.root()?, *size, self.setup.terminal_owner, &self.wire)
+            Action::Console { size, bind } => {
+                let owner = self.setup.terminal_owner;
+                console::open(self.root()?, *size, *bind, owner, &self.wire)
             }
             Action::WriteProc { path, value } => devices::write_proc(path, value),
             Action::Hostname(name) => {

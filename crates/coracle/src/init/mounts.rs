@@ -43,6 +43,13 @@ pub(super) fn make_root(path: &CStr) -> Result<Root, Failed> {
     Ok(Root::new(tree))
 }
 
+/// The root of the mount namespace that was joined.
+pub(super) fn joined_root() -> Result<Root, Failed> {
+    open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map(Root::new)
+        .part(Operation::Itself)
+}
+
 /// Attaches a detached mount on what `target` refers to.
 fn attach(mount: &OwnedFd, target: &OwnedFd) -> Outcome {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;

@@ -6,13 +6,23 @@ use rustix::io::Errno;
 
 use crate::config::Spec;
 use crate::error::{Error, Kind, errno_text};
-use crate::plan::{Action, Mount, Plan, Source, Step};
+use crate::plan::{Action, Mount, Plan, Program, Source, Step};
 use crate::wire::{Failure, Operation};
 
 /// Explains a failed step of a plan.
 pub(crate) fn explain(failure: &Failure, plan: &Plan, spec: &Spec) -> Error {
-    match plan.steps.get(failure.step as usize) {
-        Some(step) => of_step(failure, step, plan, spec),
+    explain_steps(failure, &plan.steps, &plan.program, spec)
+}
+
+/// Explains a failed step.
+pub(crate) fn explain_steps(
+    failure: &Failure,
+    steps: &[Step],
+    program: &Program,
+    spec: &Spec,
+) -> Error {
+    match steps.get(failure.step as usize) {
+        Some(step) => of_step(failure, step, program, spec),
         None => stage(failure),
     }
 }
@@ -30,9 +40,9 @@ pub(crate) fn stage(failure: &Failure) -> Error {
     }
 }
 
-fn of_step(failure: &Failure, step: &Step, plan: &Plan, spec: &Spec) -> Error {
+fn of_step(failure: &Failure, step: &Step, program: &Program, spec: &Spec) -> Error {
     if matches!(step.action, Action::FindProgram | Action::Execute) {
-        return program(failure, plan);
+        return of_program(failure, program);
     }
     let mut cause = failure.operation.words().to_owned();
     if !failure.words.is_empty() {
@@ -153,8 +163,8 @@ fn mount_help(mount: &Mount, operation: Operation, errno: Errno) -> Option<&'sta
 
 /// A program that was not found or could not be executed, in the words that engines look for
 /// (cli.md, "Text they match").
-fn program(failure: &Failure, plan: &Plan) -> Error {
-    let name = plan.program.args.first().map(|name| name.to_string_lossy().into_owned());
+fn of_program(failure: &Failure, program: &Program) -> Error {
+    let name = program.args.first().map(|name| name.to_string_lossy().into_owned());
     let name = name.unwrap_or_default();
     let reason = match failure.operation {
         Operation::NotInPath => failure.operation.words().to_owned(),

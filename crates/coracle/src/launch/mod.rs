@@ -16,7 +16,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
-pub(crate) use explain::explain;
+pub(crate) use explain::{explain, explain_steps};
 
 use crate::error::{Context, Error, Result};
 use crate::init::{self, Gate, Setup};

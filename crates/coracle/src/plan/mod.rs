@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use namespaces::{IdMap, IdMaps, Join, Namespaces};
 pub use origin::Origin;
-pub use process::Program;
+pub use process::{ExecPlan, Program, exec};
 pub use step::{
     Action, Capabilities, Device, DeviceKind, FsOption, Identity, Mount, Source, Step,
 };
@@ -48,6 +48,8 @@ pub struct Plan {
     pub program: Program,
     /// Whether the process has a terminal.
     pub terminal: bool,
+    /// Whether the runtime lacks the host's root.
+    pub rootless: bool,
 }
 
 /// What is made in the cgroup hierarchy.
@@ -99,7 +101,16 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
     let steps = steps(spec, linux, options, &host, &namespaces, &cgroup, &rootfs)?;
     let program = process::program(spec)?;
     let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
-    Ok(Plan { bundle: options.bundle.clone(), rootfs, namespaces, cgroup, steps, program, terminal })
+    Ok(Plan {
+        bundle: options.bundle.clone(),
+        rootfs,
+        namespaces,
+        cgroup,
+        steps,
+        program,
+        terminal,
+        rootless: host.rootless,
+    })
 }
 
 /// The absolute directory of the root file system.
@@ -114,7 +125,8 @@ fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
 
 /// Where the cgroup goes and what it allows.
 fn cgroup_plan(linux: &config::Linux, options: &Options, host: &Host) -> Result<Cgroup> {
-    let location = host.cgroups.locate(linux.cgroups_path.as_deref(), &options.id)?;
+    let path = linux.cgroups_path.as_deref();
+    let location = cgroup::Location::find(&host.cgroups, path, &options.id)?;
     let rules = linux.resources.as_ref().map_or(&[][..], |r| &r.devices);
     let devices = rules
         .iter()
@@ -164,7 +176,7 @@ fn steps(
     }
 
     // The root file system and all in it, below its descriptor; the host is still visible.
-    let propagation = linux.rootfs_propagation.as_deref().and_then(mount_options::propagation);
+    let propagation = linux.rootfs_propagation.map(|kind| mount_options::propagation(kind));
     steps.push(match propagation {
         Some(flags) => at("/linux/rootfsPropagation", Action::Propagation(flags)),
         None => default(Action::Propagation(libc::MS_SLAVE | libc::MS_REC)),
@@ -176,8 +188,8 @@ fn steps(
     }
     devices::plan(spec, host.rootless || namespaces.has(NamespaceKind::User), &mut steps)?;
     if let Some(process) = spec.process.as_ref().filter(|process| process.terminal) {
-        let size = process.console_size.as_ref().map(|size| (size.height, size.width));
-        steps.push(at("/process/terminal", Action::Console { size }));
+        let size = process::console_size(process);
+        steps.push(at("/process/terminal", Action::Console { size, bind: true }));
     }
 
     if let Some(process) = &spec.process {

@@ -26,7 +26,7 @@ pub(super) fn program(spec: &Spec) -> Result<Program> {
 }
 
 /// The program of a process object that stands at `pointer`.
-pub(super) fn program_of(process: &config::Process, pointer: &str) -> Result<Program> {
+fn program_of(process: &config::Process, pointer: &str) -> Result<Program> {
     let strings = |list: &[String], field: &str| {
         list.iter()
             .enumerate()
@@ -59,9 +59,50 @@ pub(super) fn plan(
     Ok(())
 }
 
+/// One more process of a running container.
+#[derive(Debug)]
+pub struct ExecPlan {
+    /// What it does, in order.
+    pub steps: Vec<Step>,
+    /// What it becomes.
+    pub program: Program,
+}
+
+/// Plans a process that joins a container made from `linux`; `user`: it has a user namespace.
+pub fn exec(
+    process: &config::Process,
+    linux: &config::Linux,
+    user: bool,
+    host: &Host,
+) -> Result<ExecPlan> {
+    let default = |action| Step { origin: Origin::DEFAULT, action };
+    let mut steps = vec![default(Action::AwaitParent)];
+    if user {
+        steps.push(default(Action::BecomeRoot));
+    }
+    steps.push(default(Action::NewSession));
+    if process.terminal {
+        steps.push(default(Action::JoinedRoot));
+        let size = console_size(process);
+        let action = Action::Console { size, bind: false };
+        steps.push(Step { origin: Origin::field("/process/terminal"), action });
+    }
+    become_process(process, setgroups_forbidden(linux, host), &mut steps)?;
+    steps.push(default(Action::AwaitStart));
+    steps.push(Step { origin: Origin::field("/process/args"), action: Action::Execute });
+    Ok(ExecPlan { steps, program: program_of(process, "/process")? })
+}
+
+/// Rows and columns of the terminal, if they are given; more than the kernel can say is the most
+/// that it can.
+pub(super) fn console_size(process: &config::Process) -> Option<(u16, u16)> {
+    let most = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
+    process.console_size.as_ref().map(|size| (most(size.height), most(size.width)))
+}
+
 /// The steps from a process in its namespaces to one with the right limits, user, capabilities and
 /// directory, which has found its program.
-pub(super) fn become_process(
+fn become_process(
     process: &config::Process,
     setgroups_forbidden: bool,
     steps: &mut Vec<Step>,

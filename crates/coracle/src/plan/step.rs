@@ -35,6 +35,8 @@ pub enum Action {
         /// The directory, as an absolute path of the host.
         path: CString,
     },
+    /// Takes the root of the mount namespace that was joined.
+    JoinedRoot,
     /// Mounts something.
     Mount(Box<Mount>),
     /// Changes the attributes of a mount that is there.
@@ -63,6 +65,8 @@ pub enum Action {
     Console {
         /// Rows and columns, if the configuration has them.
         size: Option<(u16, u16)>,
+        /// Whether it becomes the container's /dev/console.
+        bind: bool,
     },
     /// Writes a file below the host's /proc, which is still ours to see.
     WriteProc {
@@ -252,6 +256,7 @@ impl fmt::Display for Action {
                 write!(f, "making all mounts {}", propagation_name(*flags))
             }
             Self::Root { path } => write!(f, "mounting root file system {}", text(path)),
+            Self::JoinedRoot => f.write_str("opening the container's root"),
             Self::Mount(mount) => mount.fmt(f),
             Self::Attributes { target, set, clear, .. } => {
                 write!(f, "changing mount /{} to {}", text(target), attributes(*set, *clear))

@@ -1,0 +1,47 @@
+//! Containers: made, started, looked at, signalled and removed.
+//!
+//! What clones a process ([`create()`], [`exec()`]) must run in a process with one thread, such as
+//! the coracle command; everything else works from anywhere.
+
+mod create;
+mod delete;
+mod exec;
+mod foreground;
+mod handover;
+mod kill;
+mod relay;
+mod start;
+mod state;
+
+pub use create::{Created, Request, create, prepare};
+pub use delete::delete;
+pub use exec::{ExecRequest, exec};
+pub use foreground::{Attached, attach, prepare_signals, run};
+pub use kill::kill;
+pub use start::start;
+pub use state::{State, Status, list, state};
+
+use rustix::process::geteuid;
+
+use crate::cgroup;
+use crate::error::Result;
+use crate::plan::Host;
+
+/// The newest version of the runtime specification that this library carries out.
+pub const SPEC_VERSION: &str = "1.3.0";
+
+/// Looks at the host, as far as planning has to know it.
+pub fn look_at_host() -> Result<Host> {
+    Ok(Host {
+        rootless: !geteuid().is_root() || in_user_namespace(),
+        cgroup_namespace: false,
+        cgroups: cgroup::Layout::detect()?,
+    })
+}
+
+/// Whether this process is in a user namespace below the first: the first one maps all ids to
+/// themselves (user_namespaces(7)).
+fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
