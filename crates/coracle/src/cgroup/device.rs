@@ -1,6 +1,8 @@
 //! Which devices a container may use: the rules of `linux.resources.devices`, and what they come
 //! to.
 
+use std::fmt;
+
 use crate::{Error, Result};
 
 /// What kind of device a rule is about.
@@ -89,7 +91,7 @@ impl DeviceRule {
         self.kind == other.kind && agree(self.major, other.major) && agree(self.minor, other.minor)
     }
 
-    /// As version 1 writes it: `c 1:3 rwm`.
+    /// What it is about, as version 1 writes it: `c 1:3 rwm`.
     pub(super) fn line(&self) -> String {
         let kind = match self.kind {
             DeviceKind::All => return "a".to_owned(),
@@ -100,6 +102,13 @@ impl DeviceRule {
             number.map_or_else(|| "*".to_owned(), |number| number.to_string())
         };
         format!("{kind} {}:{} {}", number(self.major), number(self.minor), self.access.letters())
+    }
+}
+
+/// `allow c 1:3 rwm`
+impl fmt::Display for DeviceRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", if self.allow { "allow" } else { "deny" }, self.line())
     }
 }
 
@@ -183,15 +192,8 @@ impl Policy {
                 } else if rule.meets(exception)
                     && exception.access.without(rule.access) != exception.access
                 {
-                    let verb = |allow| if allow { "allow" } else { "deny" };
                     return Err(Error::new("setting the device rules")
-                        .because(format!(
-                            "`{} {}` after `{} {}` needs cgroup version 2",
-                            verb(rule.allow),
-                            rule.line(),
-                            verb(exception.allow),
-                            exception.line(),
-                        ))
+                        .because(format!("`{rule}` after `{exception}` needs cgroup version 2"))
                         .at("/linux/resources/devices", None));
                 }
             }

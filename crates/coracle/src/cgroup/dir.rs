@@ -16,6 +16,25 @@ use crate::{Errno, Error, Result};
 const PATH_ONLY: OFlags =
     OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// How long processes may take to end: some two seconds, for all hierarchies together.
+pub(super) struct Patience(Duration);
+
+impl Patience {
+    pub(super) fn new() -> Self {
+        Self(Duration::from_micros(100))
+    }
+
+    /// Sleeps, longer each time. Whether there is any left.
+    fn wait(&mut self) -> bool {
+        let left = self.0 <= Duration::from_secs(1);
+        if left {
+            std::thread::sleep(self.0);
+            self.0 *= 2;
+        }
+        left
+    }
+}
+
 /// A cgroup in one hierarchy, opened when it is first needed.
 #[derive(Debug)]
 pub(super) struct Dir {
@@ -81,12 +100,9 @@ impl Dir {
     }
 
     /// Removes it and all cgroups below it. Processes that are ending hold it for a moment: it is
-    /// tried again for about two seconds.
-    pub(super) fn remove(&self) -> Result<()> {
-        const FIRST: Duration = Duration::from_micros(100);
-        const LAST: Duration = Duration::from_secs(1);
+    /// tried again as long as there is patience.
+    pub(super) fn remove(&self, patience: &mut Patience) -> Result<()> {
         let failed = |errno| Error::new(format!("removing {}", self.path.display())).os(errno);
-        let mut pause = FIRST;
         loop {
             match fs::rmdir(&self.path) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
@@ -97,20 +113,15 @@ impl Dir {
                     _ => return Err(failed(errno)),
                 },
             }
-            let emptied = self.remove_below().map_err(failed)?;
-            if emptied {
-                continue;
-            }
-            if pause > LAST {
-                let pids: Vec<_> = self.procs().unwrap_or_default();
+            if !self.remove_below().map_err(failed)? && !patience.wait() {
+                let pids = self.procs().unwrap_or_default();
                 let pids: Vec<_> = pids.iter().map(Pid::to_string).collect();
+                let busy = failed(Errno::BUSY);
                 return Err(match pids.len() {
-                    0 => failed(Errno::BUSY),
-                    _ => failed(Errno::BUSY).because(format!("still in it: {}", pids.join(", "))),
+                    0 => busy,
+                    _ => busy.because(format!("still in it: {}", pids.join(", "))),
                 });
             }
-            std::thread::sleep(pause);
-            pause *= 2;
         }
     }
 

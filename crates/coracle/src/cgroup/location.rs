@@ -1,6 +1,7 @@
 //! Where a container's cgroup is, before anything is made.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::Layout;
@@ -30,20 +31,20 @@ pub struct LegacyMount {
     /// The name of the directory to mount on, such as `cpu,cpuacct` or `systemd`.
     pub name: String,
     /// The container's cgroup on the host.
-    pub source: PathBuf,
+    pub directory: PathBuf,
     /// The hierarchy's controllers, or `name=systemd`: the options of a fresh mount of it.
     pub controllers: Vec<String>,
     /// Symbolic links to `name`, for controllers mounted together, such as `cpu`.
     pub links: Vec<String>,
 }
 
-impl Location {
+impl Layout {
     /// Finds the place for `linux.cgroupsPath` as runc does: an absolute one counts from where a
     /// hierarchy is mounted; a relative one, or the container's ID where there is none, from the
     /// runtime's own cgroup (version 1) or from the parent of that (version 2, where a cgroup
     /// with processes in it can't hand controllers on). `/proc/self/cgroup` is read for a relative
     /// one only. `..` does not lead out.
-    pub fn find(layout: &Layout, cgroups_path: Option<&str>, id: &str) -> Result<Self> {
+    pub fn locate(&self, cgroups_path: Option<&str>, id: &str) -> Result<Location> {
         let cgroups_path = cgroups_path.filter(|path| !path.is_empty());
         let own = if cgroups_path.is_some_and(|path| path.starts_with('/')) {
             String::new()
@@ -51,12 +52,14 @@ impl Location {
             std::fs::read_to_string("/proc/self/cgroup").what(|| "reading /proc/self/cgroup")?
         };
         let path = cgroups_path.unwrap_or(id);
-        Self::resolve(layout, path, &own).ok_or_else(|| {
+        Location::resolve(self, path, &own).ok_or_else(|| {
             Error::new("the path names no cgroup below the root of the hierarchy")
                 .at("/linux/cgroupsPath", cgroups_path.map(|path| format!("{path:?}")))
         })
     }
+}
 
+impl Location {
     /// `own` is the text of `/proc/self/cgroup`. None if the path has no component left.
     fn resolve(layout: &Layout, path: &str, own: &str) -> Option<Self> {
         let inner = clean(path);
@@ -90,13 +93,18 @@ impl Location {
         path_map(self.places.iter().map(|place| (&*place.hierarchy.controllers, &*place.dir)))
     }
 
+    /// Whether there is one hierarchy, of version 2.
+    pub fn unified(&self) -> bool {
+        self.is_unified
+    }
+
     /// The container's directory in the version 2 hierarchy, where that is the only one.
-    pub fn unified(&self) -> Option<&Path> {
+    pub fn unified_directory(&self) -> Option<&Path> {
         self.places.first().filter(|_| self.is_unified).map(|place| &*place.dir)
     }
 
     /// What to mount for a `cgroup` mount on version 1; empty on version 2.
-    pub fn legacy_mounts(&self) -> Vec<LegacyMount> {
+    pub fn mounts(&self) -> Vec<LegacyMount> {
         let mount = |place: &Place| {
             let controllers = place.hierarchy.controllers.clone();
             let name = place.hierarchy.mount.file_name()?.to_str()?.to_owned();
@@ -105,13 +113,24 @@ impl Location {
             } else {
                 Vec::new()
             };
-            Some(LegacyMount { name, source: place.dir.clone(), controllers, links })
+            Some(LegacyMount { name, directory: place.dir.clone(), controllers, links })
         };
         self.places
             .iter()
             .filter(|place| !place.hierarchy.controllers.is_empty())
             .filter_map(mount)
             .collect()
+    }
+}
+
+/// The directories.
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, place) in self.places.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{}", place.dir.display())?;
+        }
+        Ok(())
     }
 }
 
@@ -194,7 +213,7 @@ mod tests {
 
     fn unified(path: &str) -> Option<String> {
         let location = Location::resolve(&Layout::Unified, path, OWN)?;
-        Some(location.unified()?.to_str()?.to_owned())
+        Some(location.unified_directory()?.to_str()?.to_owned())
     }
 
     #[test]
@@ -217,7 +236,11 @@ mod tests {
     fn the_runtime_at_the_root_or_outside_of_its_namespace() {
         for own in ["0::/\n", "0::/shell\n", "0::/../../other\n", ""] {
             let location = Location::resolve(&Layout::Unified, "abc", own).unwrap();
-            assert_eq!(location.unified(), Some(Path::new("/sys/fs/cgroup/abc")), "{own:?}");
+            assert_eq!(
+                location.unified_directory(),
+                Some(Path::new("/sys/fs/cgroup/abc")),
+                "{own:?}"
+            );
         }
     }
 
@@ -225,7 +248,7 @@ mod tests {
     fn legacy_paths() {
         let paths = |path| {
             let location = Location::resolve(&hybrid(), path, OWN).unwrap();
-            assert_eq!(location.unified(), None);
+            assert!(!location.unified());
             location.paths().into_iter().collect::<Vec<_>>()
         };
         let pairs = |pairs: [(&str, &str); 5]| pairs.map(|(k, v)| (k.to_owned(), v.to_owned()));
@@ -255,7 +278,7 @@ mod tests {
     fn legacy_mounts_link_controllers_that_share_a_hierarchy() {
         let location = Location::resolve(&hybrid(), "/abc", "").unwrap();
         let shown: Vec<_> = location
-            .legacy_mounts()
+            .mounts()
             .into_iter()
             .map(|mount| (mount.name, mount.controllers.join(","), mount.links.join(" ")))
             .collect();
@@ -268,14 +291,12 @@ mod tests {
                 row("systemd", "name=systemd", ""),
             ]
         );
-        assert!(
-            Location::resolve(&Layout::Unified, "/abc", "").unwrap().legacy_mounts().is_empty()
-        );
+        assert!(Location::resolve(&Layout::Unified, "/abc", "").unwrap().mounts().is_empty());
     }
 
     #[test]
     fn the_root_is_refused_by_name() {
-        let error = Location::find(&Layout::Unified, Some("/.."), "abc").unwrap_err();
+        let error = Layout::Unified.locate(Some("/.."), "abc").unwrap_err();
         assert_eq!(error.pointer(), Some("/linux/cgroupsPath"));
     }
 }

@@ -24,7 +24,7 @@ use rustix::process::{Pid, Signal, Uid, kill_process};
 
 use crate::error::Context;
 use crate::{Errno, Error, Kind, Result};
-use dir::Dir;
+use dir::{Dir, Patience};
 
 /// How a cgroup is to be made.
 #[derive(Clone, Copy, Debug, Default)]
@@ -173,7 +173,7 @@ impl Cgroup {
     /// denied. Replaces what was set before. A rootless runtime may not do this: no error then.
     pub fn set_devices(&self, rules: &[DeviceRule]) -> Result<()> {
         let set = match self.dir("devices") {
-            Some(dir) if self.is_unified => v2::set_devices(dir, rules, self.made_last(dir)),
+            Some(dir) if self.is_unified => v2::set_devices(dir, rules),
             Some(dir) => v1::set_devices(dir, rules),
             None => Err(Error::new("setting the device rules")
                 .because("no hierarchy has the devices controller")),
@@ -278,16 +278,18 @@ impl Cgroup {
     /// and then names them. No error if it is gone.
     pub fn remove(&self) -> Result<()> {
         // Each hierarchy is tried, whatever becomes of the others.
-        self.dirs.iter().map(Dir::remove).fold(Ok(()), Result::and)
+        let mut patience = Patience::new();
+        self.dirs.iter().map(|dir| dir.remove(&mut patience)).fold(Ok(()), Result::and)
     }
 
     /// Removes what [`Cgroup::make`] made, directories above it included unless others use them,
     /// when a start fails.
     pub fn undo(&mut self) -> Result<()> {
+        let mut patience = Patience::new();
         let mut answer = Ok(());
         for path in std::mem::take(&mut self.made).into_iter().rev() {
             if let Some(dir) = self.dirs.iter().find(|dir| dir.path == path) {
-                answer = answer.and(dir.remove());
+                answer = answer.and(dir.remove(&mut patience));
             } else if let Err(errno) = rustix::fs::rmdir(&path)
                 && ![Errno::NOENT, Errno::BUSY, Errno::NOTEMPTY].contains(&errno)
             {
@@ -301,10 +303,6 @@ impl Cgroup {
     /// The directory in the hierarchy that has a controller; on version 2 there is but one.
     fn dir(&self, controller: &str) -> Option<&Dir> {
         self.dirs.iter().find(|dir| self.is_unified || dir.controls(controller))
-    }
-
-    fn made_last(&self, dir: &Dir) -> bool {
-        self.made.last() == Some(&dir.path)
     }
 
     fn freezer(

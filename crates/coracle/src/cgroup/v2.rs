@@ -159,16 +159,15 @@ pub(super) fn delegate(dir: &Dir, owner: Uid) -> Result<()> {
     Ok(())
 }
 
-/// Attaches the rules as a BPF program, in the place of those attached before. `new`: there are
-/// none yet.
-pub(super) fn set_devices(dir: &Dir, rules: &[DeviceRule], new: bool) -> Result<()> {
+/// Attaches the rules as a BPF program, in the place of those attached before.
+pub(super) fn set_devices(dir: &Dir, rules: &[DeviceRule]) -> Result<()> {
     let policy = Policy::new(rules);
-    attach(dir, &policy, new).what(|| format!("setting the device rules of {}", dir.path.display()))
+    attach(dir, &policy).what(|| format!("setting the device rules of {}", dir.path.display()))
 }
 
-fn attach(dir: &Dir, policy: &Policy, new: bool) -> Result<(), Errno> {
+fn attach(dir: &Dir, policy: &Policy) -> Result<(), Errno> {
     let cgroup = dir.fd()?;
-    let old = if new { Vec::new() } else { bpf::attached_device_programs(cgroup)? };
+    let old = bpf::attached_device_programs(cgroup)?;
     if policy.allows_all() && old.is_empty() {
         return Ok(());
     }
