@@ -1,6 +1,7 @@
 //! An OCI container runtime for Linux.
 
 pub mod cgroup;
+pub mod config;
 pub mod error;
 mod sys;
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::{Error, Result};
+use crate::{Error, Result, config};
 
 /// What kind of device a rule is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,34 @@ pub struct DeviceRule {
 }
 
 impl DeviceRule {
+    /// Reads a rule of config.json. The error says what is wrong; its place is the caller's to add.
+    ///
+    /// As with runc, access has to be given, and a rule without a type is about every device, even
+    /// if it has numbers.
+    pub fn from_config(rule: &config::DeviceCgroup) -> Result<Self> {
+        let number = |number: Option<i64>, name: &str| match number {
+            None | Some(-1) => Ok(None),
+            Some(number) => u32::try_from(number).map(Some).map_err(|_| {
+                Error::new(format!("{number} is no {name} number of a device"))
+                    .help("a number from 0 to 4294967295, or -1 for any")
+            }),
+        };
+        let access = rule.access.as_deref().and_then(Access::parse).ok_or_else(|| {
+            Error::new("the access of a device rule has to be some of the letters r, w and m")
+        })?;
+        Ok(Self {
+            allow: rule.allow,
+            kind: match rule.kind {
+                None | Some(config::DeviceCgroupKind::All) => DeviceKind::All,
+                Some(config::DeviceCgroupKind::Char) => DeviceKind::Char,
+                Some(config::DeviceCgroupKind::Block) => DeviceKind::Block,
+            },
+            major: number(rule.major, "major")?,
+            minor: number(rule.minor, "minor")?,
+            access,
+        })
+    }
+
     /// Whether each device of the other is one of this rule's.
     fn covers(&self, other: &Self) -> bool {
         self.kind == other.kind
@@ -298,6 +326,34 @@ pub(super) mod tests {
         assert_eq!(Access::parse("mr").map(Access::letters).as_deref(), Some("rm"));
         assert_eq!(Access::parse(""), None);
         assert_eq!(Access::parse("rx"), None);
+    }
+
+    #[test]
+    fn rules_of_config_json() {
+        let read = |text| {
+            let rule: config::DeviceCgroup = serde_json::from_str(text).unwrap();
+            DeviceRule::from_config(&rule).map(|rule| rule.to_string())
+        };
+        for (text, shown) in [
+            (r#"{"allow": false, "access": "rwm"}"#, "deny a"),
+            (r#"{"allow": true, "type": "a", "major": 1, "access": "r"}"#, "allow a"),
+            (r#"{"allow": true, "type": "c", "major": -1, "access": "m"}"#, "allow c *:* m"),
+            (
+                r#"{"allow": true, "type": "b", "major": 8, "minor": 0, "access": "wr"}"#,
+                "allow b 8:0 rw",
+            ),
+        ] {
+            assert_eq!(read(text).unwrap(), shown);
+        }
+        for text in [
+            r#"{"allow": true, "type": "c", "major": 1, "minor": 3}"#,
+            r#"{"allow": true, "type": "c", "access": ""}"#,
+            r#"{"allow": true, "type": "c", "access": "x"}"#,
+            r#"{"allow": true, "type": "c", "major": -2, "access": "r"}"#,
+            r#"{"allow": true, "type": "c", "minor": 4294967296, "access": "r"}"#,
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
     }
 
     #[test]

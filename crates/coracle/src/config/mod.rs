@@ -1,0 +1,31 @@
+//! config.json: its types, how it is read and checked, and the one that `spec` writes.
+//!
+//! The types are the runtime specification's own, version 1.3, under its names: a Go field
+//! `Linux.UIDMappings` is `linux.uid_mappings` here, and `type` is `kind`. What may be absent is
+//! an `Option`, an empty `Vec` or an empty map; `null` and, as for every Go program, an empty
+//! string count as absent. Unknown keys are ignored, as the specification demands.
+
+mod json;
+mod linux;
+mod process;
+mod resources;
+mod seccomp;
+mod spec;
+
+pub use linux::{
+    Clock, Device, DeviceKind, IdMapping, IntelRdt, Linux, MemoryPolicy, MemoryPolicyFlag,
+    MemoryPolicyMode, Namespace, NamespaceKind, NetDevice, Personality, PersonalityDomain,
+    RootfsPropagation, TimeOffset,
+};
+pub use process::{
+    Capabilities, ConsoleSize, CpuAffinity, IoPriority, IoPriorityClass, Process, Rlimit,
+    Scheduler, SchedulerFlag, SchedulerPolicy, User,
+};
+pub use resources::{
+    BlockIo, Cpu, DeviceCgroup, DeviceCgroupKind, HugepageLimit, InterfacePriority, Memory,
+    Network, Pids, Rdma, Resources, ThrottleDevice, WeightDevice,
+};
+pub use seccomp::{
+    Seccomp, SeccompAction, SeccompArch, SeccompFlag, SeccompOp, Syscall, SyscallArg,
+};
+pub use spec::{Hook, Hooks, Mount, Root, Spec};
