@@ -13,7 +13,7 @@ use rustix::process::Pid;
 use super::handover;
 use super::state::hook_state;
 use crate::cgroup::{self, Cgroup};
-use crate::config::{self, Mount, NamespaceKind, Spec};
+use crate::config::{self, Config, Mount, NamespaceKind, Spec};
 use crate::error::{Context, Error, Result};
 use crate::init::{Gate, Setup};
 use crate::launch::{self, Child, hooks};
@@ -63,7 +63,10 @@ pub struct Created {
 /// `plan` does. Gives back config.json as written, its meaning, and the plan.
 pub fn prepare(request: &Request) -> Result<(Vec<u8>, Spec, Plan)> {
     let bundle = absolute(&request.bundle)?;
-    let (bytes, spec) = config::load(&bundle)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = openat(CWD, &bundle, flags, Mode::empty())
+        .what(|| format!("opening the bundle {}", bundle.display()))?;
+    let Config { raw, spec } = Config::load(&directory, "config.json")?;
     config::check(&spec)?;
     let options = plan::Options {
         id: request.id.clone(),
@@ -73,7 +76,7 @@ pub fn prepare(request: &Request) -> Result<(Vec<u8>, Spec, Plan)> {
         preserve_fds: request.preserve_fds,
     };
     let plan = plan::build(&spec, &options, &super::look_at_host()?)?;
-    Ok((bytes, spec, plan))
+    Ok((raw, spec, plan))
 }
 
 /// The absolute path of the bundle.

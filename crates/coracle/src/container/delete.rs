@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::kill::first_process;
 use super::state::{Status, hook_state, status};
 use crate::cgroup::Cgroup;
-use crate::config::{self, Spec};
+use crate::config::Spec;
 use crate::error::{Error, Kind, Result};
 use crate::launch::hooks;
 use crate::store::{Entry, Record, Store};
@@ -64,7 +64,7 @@ pub(super) fn destroy(
     }
     let config = entry.read_config().unwrap_or_default();
     entry.remove()?;
-    if config::mentions(&config, "poststop") {
+    if super::mentions(&config, "poststop") {
         poststop(&config, record, warn);
     }
     Ok(())

@@ -15,7 +15,7 @@ mod state;
 
 pub use create::{Created, Request, create, prepare};
 pub use delete::delete;
-pub use exec::{ExecRequest, exec};
+pub use exec::{ExecRequest, config, exec};
 pub use foreground::{Attached, attach, prepare_signals, run};
 pub use kill::kill;
 pub use start::start;
@@ -44,4 +44,10 @@ pub fn look_at_host() -> Result<Host> {
 fn in_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// Whether a configuration has this word anywhere. Most have no hooks, and looking for the word
+/// saves reading it all.
+fn mentions(config: &[u8], word: &str) -> bool {
+    config.windows(word.len()).any(|window| window == word.as_bytes())
 }

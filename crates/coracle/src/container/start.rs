@@ -5,7 +5,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
 use super::create::socket_address;
 use super::state::{Status, hook_state, status};
-use crate::config::{self, Spec};
+use crate::config::Spec;
 use crate::error::{Context, Error, Kind, Result};
 use crate::launch::{self, hooks};
 use crate::plan::{self, Plan};
@@ -78,7 +78,7 @@ pub(super) fn plan_again(entry: &Entry, record: &Record) -> Result<(Spec, Plan)>
 pub(super) fn poststart(entry: &Entry, record: &Record) -> Result<()> {
     let bytes = entry.read_config()?;
     // Most have none, and this saves reading it all.
-    if !config::mentions(&bytes, "poststart") {
+    if !super::mentions(&bytes, "poststart") {
         return Ok(());
     }
     let spec = Spec::parse(&bytes)?;

@@ -87,15 +87,10 @@ fn bound_dev(spec: &config::Spec) -> bool {
 /// One configured device.
 fn one(device: &config::Device, index: usize, bind: bool) -> Result<Device> {
     let pointer = |field: &str| format!("/linux/devices/{index}/{field}");
-    let kind = match device.kind.as_str() {
-        "c" | "u" => DeviceKind::Char,
-        "b" => DeviceKind::Block,
-        "p" => DeviceKind::Fifo,
-        other => {
-            return Err(Error::new("unknown device type")
-                .at(pointer("type"), Some(format!("{other:?}")))
-                .help("a device is c or u (character), b (block) or p (fifo)"));
-        }
+    let kind = match device.kind {
+        config::DeviceKind::Char | config::DeviceKind::Unbuffered => DeviceKind::Char,
+        config::DeviceKind::Block => DeviceKind::Block,
+        config::DeviceKind::Fifo => DeviceKind::Fifo,
     };
     let number = |value: Option<i64>, field: &str| match value {
         None if kind == DeviceKind::Fifo => Ok(0),

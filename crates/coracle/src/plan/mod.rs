@@ -126,7 +126,7 @@ fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
 /// Where the cgroup goes and what it allows.
 fn cgroup_plan(linux: &config::Linux, options: &Options, host: &Host) -> Result<Cgroup> {
     let path = linux.cgroups_path.as_deref();
-    let location = cgroup::Location::find(&host.cgroups, path, &options.id)?;
+    let location = host.cgroups.locate(path, &options.id)?;
     let rules = linux.resources.as_ref().map_or(&[][..], |r| &r.devices);
     let devices = rules
         .iter()

@@ -1,6 +1,7 @@
 //! Mount options: which are the kernel's flags, which are ours, and which the file system's own
 //! (runtime-spec config.md, "Linux mount options"; mount(8)).
 
+use crate::config::RootfsPropagation;
 use crate::sys::mount::attr;
 
 /// What one option string asks for.
@@ -96,11 +97,17 @@ pub(super) fn meaning(option: &str) -> Meaning {
     }
 }
 
-/// The propagation that `linux.rootfsPropagation` names, recursive or not.
-pub(super) fn propagation(name: &str) -> Option<u64> {
-    match meaning(name) {
-        Meaning::Propagation(flags) => Some(flags),
-        _ => None,
+/// The `MS_*` flags of `linux.rootfsPropagation`.
+pub(super) fn propagation(kind: RootfsPropagation) -> u64 {
+    match kind {
+        RootfsPropagation::Shared => libc::MS_SHARED,
+        RootfsPropagation::RShared => libc::MS_SHARED | libc::MS_REC,
+        RootfsPropagation::Slave => libc::MS_SLAVE,
+        RootfsPropagation::RSlave => libc::MS_SLAVE | libc::MS_REC,
+        RootfsPropagation::Private => libc::MS_PRIVATE,
+        RootfsPropagation::RPrivate => libc::MS_PRIVATE | libc::MS_REC,
+        RootfsPropagation::Unbindable => libc::MS_UNBINDABLE,
+        RootfsPropagation::RUnbindable => libc::MS_UNBINDABLE | libc::MS_REC,
     }
 }
 
