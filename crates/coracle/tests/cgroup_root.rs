@@ -1,6 +1,6 @@
 //! Control groups on the real kernel. As root, each test runs on what the machine has and again,
 //! where that is not version 2 alone, in a mount namespace with such a view.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -382,6 +382,36 @@ fn devices_follow_the_rules_and_their_replacement() {
     assert!(group.opens("<", &kmsg));
     assert!(!group.opens(">", &kmsg));
     std::fs::remove_dir_all(nodes).unwrap();
+}
+
+#[test]
+fn the_kernel_takes_every_program() {
+    if !is_root() || !is_unified() {
+        return;
+    }
+    let group = Group::new("programs");
+    // Repeatable numbers below a bound (xorshift).
+    let mut state = 0x1234_5678_u32;
+    let mut random = move |below: u32| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        (state >> 8) % below
+    };
+    let access = ["r", "w", "m", "rw", "rm", "wm", "rwm"].map(|text| Access::parse(text).unwrap());
+    let kinds = [DeviceKind::Char, DeviceKind::Block, DeviceKind::Char, DeviceKind::All];
+    for _ in 0..1000 {
+        let rules: Vec<_> = (0..random(8))
+            .map(|_| DeviceRule {
+                allow: random(3) > 0,
+                kind: kinds[random(4) as usize],
+                major: [None, Some(1), Some(u32::MAX)][random(3) as usize],
+                minor: [None, Some(1), Some(u32::MAX)][random(3) as usize],
+                access: access[random(7) as usize],
+            })
+            .collect();
+        group.cgroup.set_devices(&rules).unwrap_or_else(|error| panic!("{error}: {rules:?}"));
+    }
 }
 
 #[test]

@@ -178,7 +178,8 @@ pub fn effective_rules(config_rules: &[DeviceRule]) -> Vec<DeviceRule> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Policy {
     pub(super) default_allow: bool,
-    /// None is about [`DeviceKind::All`].
+    /// None is about [`DeviceKind::All`]; of neighbours that say the same, none makes another
+    /// superfluous.
     pub(super) rules: Vec<DeviceRule>,
 }
 
@@ -186,17 +187,27 @@ impl Policy {
     pub(super) fn new(rules: &[DeviceRule]) -> Self {
         let reset = rules.iter().rposition(|rule| rule.kind == DeviceKind::All);
         let default_allow = reset.is_some_and(|index| rules[index].allow);
+        let decides = |one: &DeviceRule, other: &DeviceRule| {
+            one.covers(other) && one.access.contains(other.access)
+        };
         let mut kept: Vec<DeviceRule> = Vec::new();
         // From the last: it is dead if a later one decides all it would.
         for rule in rules[reset.map_or(0, |index| index + 1)..].iter().rev() {
-            if !kept.iter().any(|later| later.covers(rule) && later.access.contains(rule.access)) {
+            if !kept.iter().any(|later| decides(later, rule)) {
                 kept.push(*rule);
             }
         }
         // The first ones have no effect if they say what the default says.
         while kept.pop_if(|first| first.allow == default_allow).is_some() {}
         kept.reverse();
-        Self { default_allow, rules: kept }
+        // Among neighbours that say the same, an earlier one will do, too.
+        let rules = kept.chunk_by(|one, next| one.allow == next.allow).flat_map(|alike| {
+            alike.iter().enumerate().filter_map(|(index, rule)| {
+                let dead = alike[..index].iter().any(|earlier| decides(earlier, rule));
+                (!dead).then_some(*rule)
+            })
+        });
+        Self { default_allow, rules: rules.collect() }
     }
 
     /// Whether every access to every device is allowed.

@@ -79,11 +79,10 @@ impl Cgroup {
 
     fn fill(&mut self, location: &Location, request: &Request<'_>) -> Result<()> {
         for location::Place { hierarchy, dir } in &location.places {
+            let optional = self.lenient && !needs(location, hierarchy, request);
             let new = match dir::make_path(&hierarchy.mount, dir, &mut self.made) {
                 Ok(new) => new,
-                Err(errno) if self.lenient && lacks_right(errno) && !needs(hierarchy, request) => {
-                    continue;
-                }
+                Err(errno) if optional && lacks_right(errno) => continue,
                 Err(errno) => return Err(making(dir, errno, request)),
             };
             let dir = Dir::new(hierarchy.controllers.clone(), dir.clone());
@@ -194,7 +193,13 @@ impl Cgroup {
     /// Stops every process, and returns when all have stopped. Where that takes more than some
     /// seconds, lets them run again: ETIMEDOUT.
     pub fn freeze(&self) -> Result<()> {
-        self.freezer(v2::freeze, v1::freeze).map_err(|error| error.within("freezing the container"))
+        self.freezer(v2::freeze, v1::freeze).map_err(|error| match error.errno() {
+            Some(Errno::TIMEDOUT) => Error::new("freezing the container")
+                .because("not all of its processes have stopped")
+                .os(Errno::TIMEDOUT)
+                .help("one may be in an uninterruptible sleep, such as on a disk that is gone"),
+            _ => error.within("freezing the container"),
+        })
     }
 
     /// Lets the processes run again.
@@ -348,17 +353,15 @@ fn lacks_right(errno: Errno) -> bool {
     [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::NOENT].contains(&errno)
 }
 
-/// Whether a limit needs this hierarchy.
-fn needs(hierarchy: &Hierarchy, request: &Request<'_>) -> bool {
-    let has = |&controller: &&str| {
+/// Whether a limit needs this hierarchy. The version 2 one of a hybrid is for keeping track only.
+fn needs(location: &Location, hierarchy: &Hierarchy, request: &Request<'_>) -> bool {
+    if location.is_unified {
+        return !request.controllers.is_empty();
+    }
+    request.controllers.iter().any(|&controller| {
         let legacy = if controller == "io" { "blkio" } else { controller };
         hierarchy.controllers.iter().any(|name| name == legacy)
-    };
-    if hierarchy.controllers.is_empty() {
-        !request.controllers.is_empty()
-    } else {
-        request.controllers.iter().any(has)
-    }
+    })
 }
 
 fn making(dir: &Path, errno: Errno, request: &Request<'_>) -> Error {

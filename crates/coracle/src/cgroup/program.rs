@@ -1,15 +1,22 @@
 //! Device rules as a BPF program (linux/bpf.h, `struct bpf_cgroup_dev_ctx`).
+//!
+//! The kernel checks a program when it is loaded, in time that grows with its length and branches,
+//! and every start pays for that: rules that may change places share their tests. The default
+//! devices of a container take 29 instructions so, and load in 30 µs; one rule after the other it
+//! was 80 and 110 µs.
 
-use super::device::{DeviceKind, Policy};
+use super::device::{Access, DeviceKind, DeviceRule, Policy};
+use crate::Errno;
 use crate::sys::bpf::Instruction;
 
-// Classes, operations and sources of the BPF instruction set (RFC 9669).
-const LOAD_WORD: u8 = 0x61;
+// Classes, operations and sources of the BPF instruction set (RFC 9669), all on 32 bits.
+const LOAD: u8 = 0x61;
 const MOVE: u8 = 0xb4;
 const MOVE_REGISTER: u8 = 0xbc;
 const AND: u8 = 0x54;
 const SHIFT_RIGHT: u8 = 0x74;
 const JUMP: u8 = 0x05;
+const JUMP_IF_EQUAL: u8 = 0x16;
 const JUMP_IF_SET: u8 = 0x46;
 const JUMP_IF_NOT_EQUAL: u8 = 0x56;
 const EXIT: u8 = 0x95;
@@ -24,62 +31,124 @@ const MINOR: u8 = 5;
 
 /// The program: from the last rule to the first, an allowing one strikes its access off what is
 /// asked for, until nothing is left; a denying one ends it if it is about any of the rest.
-pub(super) fn compile(policy: &Policy) -> Vec<Instruction> {
-    let mut program = vec![
-        // u32 access_type: kind in the lower half, access in the upper one; u32 major, minor
-        Instruction::new(LOAD_WORD, KIND, CONTEXT, 0, 0),
-        Instruction::new(MOVE_REGISTER, ACCESS, KIND, 0, 0),
-        Instruction::new(AND, KIND, 0, 0, 0xffff),
-        Instruction::new(SHIFT_RIGHT, ACCESS, 0, 0, 16),
-        Instruction::new(LOAD_WORD, MAJOR, CONTEXT, 4, 0),
-        Instruction::new(LOAD_WORD, MINOR, CONTEXT, 8, 0),
-    ];
-    for rule in policy.rules.iter().rev() {
-        let kind = match rule.kind {
-            DeviceKind::All => continue,
-            DeviceKind::Block => 1,
-            DeviceKind::Char => 2,
-        };
-        // What must hold for the rule to be about the device; the kind always must.
-        let conditions = [
-            rule.minor.map(|number| (MINOR, number.cast_signed())),
-            rule.major.map(|number| (MAJOR, number.cast_signed())),
-            Some((KIND, kind)),
-        ];
-        let conditions = conditions.into_iter().flatten();
-        // To the next rule: over the conditions still to come and four instructions.
-        let beyond = (4..7).take(conditions.clone().count()).rev();
-        program.extend(conditions.zip(beyond).map(|((register, value), beyond)| {
-            Instruction::new(JUMP_IF_NOT_EQUAL, register, 0, beyond, value)
-        }));
-        let access = i32::from(rule.access.bits());
-        program.extend(if rule.allow {
-            [
-                Instruction::new(AND, ACCESS, 0, 0, !access),
-                Instruction::new(JUMP_IF_NOT_EQUAL, ACCESS, 0, 2, 0),
-            ]
-        } else {
-            [
-                Instruction::new(JUMP_IF_SET, ACCESS, 0, 1, access),
-                Instruction::new(JUMP, 0, 0, 2, 0),
-            ]
-        });
-        program.extend(decision(rule.allow));
+///
+/// Of some ten thousand rules, one would have to jump too far: E2BIG.
+pub(super) fn compile(policy: &Policy) -> Result<Vec<Instruction>, Errno> {
+    let mut program = Program::default();
+    // u32 access_type: the kind in the lower half, the access in the upper one; u32 major, minor
+    program.push(LOAD, KIND, CONTEXT, 0, 0);
+    program.push(MOVE_REGISTER, ACCESS, KIND, 0, 0);
+    program.push(AND, KIND, 0, 0, 0xffff);
+    program.push(SHIFT_RIGHT, ACCESS, 0, 0, 16);
+    program.push(LOAD, MAJOR, CONTEXT, 4, 0);
+    program.push(LOAD, MINOR, CONTEXT, 8, 0);
+    let mut rules = policy.rules.clone();
+    rules.reverse();
+    for alike in rules.chunk_by_mut(|one, next| one.allow == next.allow) {
+        // Neighbours that say the same have no order among them.
+        alike.sort_by_key(|rule| (rule.kind == DeviceKind::Block, rule.major, rule.minor));
+        for of_kind in alike.chunk_by(|one, next| one.kind == next.kind) {
+            program.of_kind(of_kind)?;
+        }
     }
-    program.extend(decision(policy.default_allow));
-    program
+    program.end(policy.default_allow)
 }
 
-/// Ends the program with its answer.
-fn decision(allow: bool) -> [Instruction; 2] {
-    [Instruction::new(MOVE, ANSWER, 0, 0, i32::from(allow)), Instruction::new(EXIT, 0, 0, 0, 0)]
+/// A program that is being written. Jumps go forward only.
+#[derive(Default)]
+struct Program {
+    code: Vec<Instruction>,
+    /// The jumps to the ends that allow and deny.
+    allowing: Vec<usize>,
+    denying: Vec<usize>,
+}
+
+impl Program {
+    fn push(&mut self, code: u8, destination: u8, source: u8, offset: i16, immediate: i32) {
+        self.code.push(Instruction::new(code, destination, source, offset, immediate));
+    }
+
+    /// A conditional jump to somewhere: [`Program::land`] says where.
+    fn jump(&mut self, condition: u8, register: u8, value: u32) -> usize {
+        self.push(condition, register, 0, 0, value.cast_signed());
+        self.code.len() - 1
+    }
+
+    /// Makes a jump lead to the next instruction.
+    fn land(&mut self, jump: usize) -> Result<(), Errno> {
+        let distance = self.code.len() - jump - 1;
+        self.code[jump].offset = i16::try_from(distance).map_err(|_| Errno::TOOBIG)?;
+        Ok(())
+    }
+
+    /// A conditional jump to an end.
+    fn decide(&mut self, allow: bool, condition: u8, register: u8, value: u32) {
+        let jump = self.jump(condition, register, value);
+        if allow { self.allowing.push(jump) } else { self.denying.push(jump) }
+    }
+
+    /// Rules for one kind of device that all allow or all deny, sorted by number.
+    fn of_kind(&mut self, rules: &[DeviceRule]) -> Result<(), Errno> {
+        let kind = if rules[0].kind == DeviceKind::Block { 1 } else { 2 };
+        let other_kind = self.jump(JUMP_IF_NOT_EQUAL, KIND, kind);
+        for of_major in rules.chunk_by(|one, next| one.major == next.major) {
+            let major = of_major[0].major;
+            let other_major = major.map(|major| self.jump(JUMP_IF_NOT_EQUAL, MAJOR, major));
+            for rule in of_major {
+                self.rule(rule)?;
+            }
+            other_major.map_or(Ok(()), |jump| self.land(jump))?;
+        }
+        self.land(other_kind)
+    }
+
+    /// One rule, given that kind and major number match.
+    fn rule(&mut self, rule: &DeviceRule) -> Result<(), Errno> {
+        let access = u32::from(rule.access.bits());
+        match rule.minor {
+            Some(minor) if rule.access == Access::ALL => {
+                self.decide(rule.allow, JUMP_IF_EQUAL, MINOR, minor);
+                return Ok(());
+            }
+            None if rule.access == Access::ALL => {
+                self.decide(rule.allow, JUMP, 0, 0);
+                return Ok(());
+            }
+            _ => {}
+        }
+        let other_minor = rule.minor.map(|minor| self.jump(JUMP_IF_NOT_EQUAL, MINOR, minor));
+        if rule.allow {
+            self.push(AND, ACCESS, 0, 0, (!access).cast_signed());
+            self.decide(true, JUMP_IF_EQUAL, ACCESS, 0);
+        } else {
+            self.decide(false, JUMP_IF_SET, ACCESS, access);
+        }
+        other_minor.map_or(Ok(()), |jump| self.land(jump))
+    }
+
+    /// Both ends, first the one for what no rule has decided. The kernel refuses a program with a
+    /// part that nothing leads to.
+    fn end(mut self, default_allow: bool) -> Result<Vec<Instruction>, Errno> {
+        for allow in [default_allow, !default_allow] {
+            let jumps = std::mem::take(if allow { &mut self.allowing } else { &mut self.denying });
+            if jumps.is_empty() && allow != default_allow {
+                continue;
+            }
+            for jump in jumps {
+                self.land(jump)?;
+            }
+            self.push(MOVE, ANSWER, 0, 0, i32::from(allow));
+            self.push(EXIT, 0, 0, 0, 0);
+        }
+        Ok(self.code)
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
+    use super::super::device::effective_rules;
     use super::super::device::tests::{decide, random_rules, randomness, requests};
-    use super::super::device::{Access, DeviceRule};
     use super::*;
 
     /// Runs a program on `struct bpf_cgroup_dev_ctx`.
@@ -93,7 +162,7 @@ mod tests {
             let constant = instruction.immediate.cast_unsigned();
             at += 1;
             let jumps = match instruction.code {
-                LOAD_WORD => {
+                LOAD => {
                     assert_eq!(source, usize::from(CONTEXT));
                     registers[destination] =
                         context[usize::try_from(instruction.offset).unwrap() / 4];
@@ -116,6 +185,7 @@ mod tests {
                     false
                 }
                 JUMP => true,
+                JUMP_IF_EQUAL => registers[destination] == constant,
                 JUMP_IF_SET => registers[destination] & constant != 0,
                 JUMP_IF_NOT_EQUAL => registers[destination] != constant,
                 EXIT => return registers[usize::from(ANSWER)] != 0,
@@ -132,7 +202,7 @@ mod tests {
         let mut random = randomness();
         for _ in 0..2000 {
             let rules = random_rules(&mut random);
-            let program = compile(&Policy::new(&rules));
+            let program = compile(&Policy::new(&rules)).unwrap();
             for (kind, major, minor, access) in requests() {
                 let kind_bits = if kind == DeviceKind::Char { 2 } else { 1 };
                 let asked = u32::from(access.bits()) << 16 | kind_bits;
@@ -146,15 +216,30 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_takes_no_more_than_it_must() {
-        let rule = DeviceRule {
-            allow: true,
-            kind: DeviceKind::Char,
-            major: Some(1),
+    fn a_default_container_has_a_short_program() {
+        let deny_all = DeviceRule {
+            allow: false,
+            kind: DeviceKind::All,
+            major: None,
             minor: None,
             access: Access::ALL,
         };
-        assert_eq!(compile(&Policy::new(&[])).len(), 8);
-        assert_eq!(compile(&Policy::new(&[rule])).len(), 14);
+        let rules = effective_rules(&[deny_all]);
+        let program = compile(&Policy::new(&rules)).unwrap();
+        assert_eq!(program.len(), 29);
+    }
+
+    #[test]
+    fn too_many_rules_are_refused() {
+        let rule = |minor| DeviceRule {
+            allow: true,
+            kind: DeviceKind::Char,
+            major: Some(1),
+            minor: Some(minor),
+            access: Access::ALL,
+        };
+        let policy = |count| Policy { default_allow: false, rules: (0..count).map(rule).collect() };
+        assert!(compile(&policy(30_000)).is_ok());
+        assert_eq!(compile(&policy(40_000)), Err(Errno::TOOBIG));
     }
 }

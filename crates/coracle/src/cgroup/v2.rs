@@ -171,7 +171,7 @@ fn attach(dir: &Dir, policy: &Policy) -> Result<(), Errno> {
     if policy.allows_all() && old.is_empty() {
         return Ok(());
     }
-    let program = load(&program::compile(policy))?;
+    let program = load(&program::compile(policy)?)?;
     let old = old.into_iter().filter_map(|id| match bpf::open_program(id) {
         // Detached meanwhile, or a security module keeps it from us: it can but deny more.
         Err(Errno::NOENT | Errno::ACCESS | Errno::PERM) => None,
