@@ -14,13 +14,13 @@ use crate::globals::Name;
 use crate::spelling;
 
 /// A call that is not carried out: text to print, and the exit code.
-pub struct Usage {
+pub(crate) struct Usage {
     /// What to print.
-    pub text: String,
+    pub(crate) text: String,
     /// The exit code.
-    pub code: u8,
+    pub(crate) code: u8,
     /// Help and version go to standard output, all else to standard error.
-    pub to_stdout: bool,
+    pub(crate) to_stdout: bool,
 }
 
 /// Every long option, for those who spell it with one dash.
@@ -33,7 +33,7 @@ const LONG: &[&str] = &[
 ];
 
 /// Parses the words behind the command's name.
-pub fn parse(name: Name, words: Vec<OsString>) -> Result<ArgMatches, Usage> {
+pub(crate) fn parse(name: Name, words: Vec<OsString>) -> Result<ArgMatches, Usage> {
     let words = spelling::normalize(words, |word| LONG.contains(&word));
     let command = command(name);
     let words = std::iter::once(OsString::from(name.text())).chain(words);
@@ -77,7 +77,7 @@ fn id() -> Arg {
 }
 
 /// The whole command line.
-pub fn command(name: Name) -> Command {
+pub(crate) fn command(name: Name) -> Command {
     Command::new(name.text())
         .about("An OCI container runtime")
         .version(concat!(env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0"))

@@ -14,7 +14,7 @@ use crate::log::Log;
 
 /// The name of the command that was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Name {
+pub(crate) enum Name {
     /// Ourselves.
     Coracle,
     /// As runc.
@@ -27,7 +27,7 @@ pub enum Name {
 
 impl Name {
     /// By the last part of the path that we were called by.
-    pub fn from_path(path: Option<OsString>) -> Self {
+    pub(crate) fn from_path(path: Option<OsString>) -> Self {
         let path = PathBuf::from(path.unwrap_or_default());
         match path.file_name().and_then(|name| name.to_str()) {
             Some("runc") => Self::Runc,
@@ -38,7 +38,7 @@ impl Name {
     }
 
     /// As it is typed, and as the state root is called.
-    pub fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Coracle | Self::Greeting => "coracle",
             Self::Runc => "runc",
@@ -48,16 +48,16 @@ impl Name {
 }
 
 /// What goes for every command.
-pub struct Globals {
+pub(crate) struct Globals {
     /// Who we are called as.
-    pub name: Name,
+    pub(crate) name: Name,
     /// Where the containers are.
-    pub store: Store,
+    pub(crate) store: Store,
 }
 
 impl Globals {
     /// From the options before the command.
-    pub fn from_options(name: Name, matches: &ArgMatches, log: &mut Log) -> Result<Self> {
+    pub(crate) fn from_options(name: Name, matches: &ArgMatches, log: &mut Log) -> Result<Self> {
         let root = match matches.get_one::<PathBuf>("root") {
             Some(root) if root == Path::new("/") => {
                 return Err(Error::new("the state root cannot be /")

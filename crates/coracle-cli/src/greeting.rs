@@ -7,7 +7,7 @@ use std::fs;
 use std::process::ExitCode;
 
 /// Prints the greeting.
-pub fn greet() -> ExitCode {
+pub(crate) fn greet() -> ExitCode {
     let mut text = String::from("Hello from inside a container!\n\n");
     let mut row = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<15}{value}");

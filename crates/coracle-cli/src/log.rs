@@ -10,7 +10,7 @@ use clap::ArgMatches;
 use coracle::Error;
 
 /// Where log lines go, and in which form.
-pub struct Log {
+pub(crate) struct Log {
     file: Option<File>,
     json: bool,
     debug: bool,
@@ -18,7 +18,7 @@ pub struct Log {
 
 impl Log {
     /// From `--log`, `--log-format`, `--log-level` and `--debug`.
-    pub fn from_options(matches: &ArgMatches) -> Self {
+    pub(crate) fn from_options(matches: &ArgMatches) -> Self {
         let json = matches.get_one::<String>("log-format").is_some_and(|format| format == "json");
         let level = matches.get_one::<String>("log-level").is_some_and(|level| level == "debug");
         let debug = matches.get_one::<bool>("debug").copied().unwrap_or(false) || level;
@@ -37,7 +37,7 @@ impl Log {
     }
 
     /// A command failed: told at length on standard error, and in one line in the log.
-    pub fn failed(&mut self, error: &Error) {
+    pub(crate) fn failed(&mut self, error: &Error) {
         let mut text = format!("error: {}\n", error.summary());
         if let Some(place) = error.place() {
             text.push_str(&format!("  {place}\n"));
@@ -51,7 +51,7 @@ impl Log {
 
     /// Something is not as it should be, and the command goes on. With a log, only that has it:
     /// engines read standard error as a sign of failure.
-    pub fn warn(&mut self, message: &str) {
+    pub(crate) fn warn(&mut self, message: &str) {
         if self.file.is_none() {
             say(&format!("warning: {message}\n"), false);
         }
@@ -59,7 +59,7 @@ impl Log {
     }
 
     /// Something that only whoever looks for a fault wants to know.
-    pub fn debug(&mut self, message: &str) {
+    pub(crate) fn debug(&mut self, message: &str) {
         if self.debug {
             if self.file.is_none() {
                 say(&format!("debug: {message}\n"), false);
@@ -88,7 +88,7 @@ impl Log {
 }
 
 /// Prints text as it is. A reader that went away is no reason to fail.
-pub fn say(text: &str, to_stdout: bool) {
+pub(crate) fn say(text: &str, to_stdout: bool) {
     let _ = if to_stdout {
         std::io::stdout().write_all(text.as_bytes())
     } else {

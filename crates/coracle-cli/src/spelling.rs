@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 
 /// Doubles the dash of words that spell a long option with one. `is_long` knows the long options.
 /// For `exec` and `ps`, all behind the first operand belongs to somebody else.
-pub fn normalize(words: Vec<OsString>, is_long: impl Fn(&str) -> bool) -> Vec<OsString> {
+pub(crate) fn normalize(words: Vec<OsString>, is_long: impl Fn(&str) -> bool) -> Vec<OsString> {
     let mut out = Vec::with_capacity(words.len());
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
