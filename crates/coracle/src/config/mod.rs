@@ -7,6 +7,8 @@
 
 mod json;
 mod linux;
+mod load;
+mod parse;
 mod process;
 mod resources;
 mod seccomp;
@@ -17,6 +19,8 @@ pub use linux::{
     MemoryPolicyMode, Namespace, NamespaceKind, NetDevice, Personality, PersonalityDomain,
     RootfsPropagation, TimeOffset,
 };
+pub use load::Config;
+pub use parse::parse;
 pub use process::{
     Capabilities, ConsoleSize, CpuAffinity, IoPriority, IoPriorityClass, Process, Rlimit,
     Scheduler, SchedulerFlag, SchedulerPolicy, User,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::json::{absent, is_absent, objects, text};
+use super::json::{absent, is_absent, names, objects, text};
 
 /// The program to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +152,7 @@ pub struct Scheduler {
 
 /// A scheduling policy (sched(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub enum SchedulerPolicy {
     /// Time sharing, the default.
     #[serde(rename = "SCHED_OTHER")]
@@ -178,6 +179,7 @@ pub enum SchedulerPolicy {
 
 /// A flag of `sched_setattr(2)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub enum SchedulerFlag {
     /// Children start with the default policy.
     #[serde(rename = "SCHED_FLAG_RESET_ON_FORK")]
@@ -215,6 +217,7 @@ pub struct IoPriority {
 
 /// A class of input and output scheduling (`ioprio_set(2)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub enum IoPriorityClass {
     /// Before everyone else.
     #[serde(rename = "IOPRIO_CLASS_RT")]
@@ -241,3 +244,4 @@ pub struct CpuAffinity {
 }
 
 objects!(Process, ConsoleSize, User, Capabilities, Rlimit, Scheduler, IoPriority, CpuAffinity);
+names!(SchedulerPolicy, SchedulerFlag, IoPriorityClass);
