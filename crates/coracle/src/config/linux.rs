@@ -66,6 +66,13 @@ pub struct Linux {
     pub time_offsets: BTreeMap<Clock, TimeOffset>,
 }
 
+impl Linux {
+    /// The namespace of a kind to make or join; without, it is the runtime's own.
+    pub fn namespace(&self, kind: NamespaceKind) -> Option<&Namespace> {
+        self.namespaces.iter().find(|namespace| namespace.kind == kind)
+    }
+}
+
 /// A range of IDs (`user_namespaces(7)`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self")]

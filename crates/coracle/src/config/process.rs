@@ -1,5 +1,6 @@
 //! The program to run and what it runs as (config.md, Process).
 
+use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
 
 use super::json::{absent, is_absent, names, objects, text};
@@ -122,6 +123,31 @@ pub struct Rlimit {
     pub hard: u64,
     /// What the kernel enforces; the unit is the resource's.
     pub soft: u64,
+}
+
+impl Rlimit {
+    /// The resource that `kind` names, if there is one.
+    pub fn resource(&self) -> Option<Resource> {
+        Some(match self.kind.strip_prefix("RLIMIT_")? {
+            "AS" => Resource::As,
+            "CORE" => Resource::Core,
+            "CPU" => Resource::Cpu,
+            "DATA" => Resource::Data,
+            "FSIZE" => Resource::Fsize,
+            "LOCKS" => Resource::Locks,
+            "MEMLOCK" => Resource::Memlock,
+            "MSGQUEUE" => Resource::Msgqueue,
+            "NICE" => Resource::Nice,
+            "NOFILE" => Resource::Nofile,
+            "NPROC" => Resource::Nproc,
+            "RSS" => Resource::Rss,
+            "RTPRIO" => Resource::Rtprio,
+            "RTTIME" => Resource::Rttime,
+            "SIGPENDING" => Resource::Sigpending,
+            "STACK" => Resource::Stack,
+            _ => return None,
+        })
+    }
 }
 
 /// How the process is scheduled (`sched_setattr(2)`).
