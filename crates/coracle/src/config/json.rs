@@ -103,4 +103,37 @@ macro_rules! objects {
         }
     )+};
 }
-pub(super) use objects;
+
+/// Makes enums readable from JSON strings only, by the same means: what serde derives takes
+/// `{"pid": null}` for `"pid"` as well.
+macro_rules! names {
+    ($($name:ident),+ $(,)?) => {$(
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Name;
+
+                impl serde::de::Visitor<'_> for Name {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("a string")
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<$name, E> {
+                        $name::deserialize(serde::de::value::StrDeserializer::new(name))
+                    }
+                }
+
+                deserializer.deserialize_str(Name)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                $name::serialize(self, serializer)
+            }
+        }
+    )+};
+}
+
+pub(super) use {names, objects};

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::json::{absent, is_absent, map, objects, text};
+use super::json::{absent, is_absent, map, names, objects, text};
 use super::{Resources, Seccomp};
 
 /// What only Linux has.
@@ -66,6 +66,13 @@ pub struct Linux {
     pub time_offsets: BTreeMap<Clock, TimeOffset>,
 }
 
+impl Linux {
+    /// The namespace of a kind to make or join; without, it is the runtime's own.
+    pub fn namespace(&self, kind: NamespaceKind) -> Option<&Namespace> {
+        self.namespaces.iter().find(|namespace| namespace.kind == kind)
+    }
+}
+
 /// A range of IDs (`user_namespaces(7)`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
@@ -94,7 +101,7 @@ pub struct Namespace {
 
 /// What a namespace isolates (namespaces(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(remote = "Self", rename_all = "lowercase")]
 pub enum NamespaceKind {
     /// Process IDs.
     Pid,
@@ -164,6 +171,7 @@ pub struct Device {
 
 /// What a device node is, by its letter in mknod(1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub enum DeviceKind {
     /// A block device.
     #[serde(rename = "b")]
@@ -190,7 +198,7 @@ pub struct NetDevice {
 
 /// How mounts spread (`mount_namespaces(7)`); with an `r`, those below as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(remote = "Self", rename_all = "lowercase")]
 pub enum RootfsPropagation {
     /// Both ways.
     Shared,
@@ -253,6 +261,7 @@ pub struct MemoryPolicy {
 
 /// A mode of `set_mempolicy(2)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub enum MemoryPolicyMode {
     /// The system's default; no nodes.
     #[serde(rename = "MPOL_DEFAULT")]
@@ -279,6 +288,7 @@ pub enum MemoryPolicyMode {
 
 /// A flag of `set_mempolicy(2)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub enum MemoryPolicyFlag {
     /// The kernel may move pages nearer to their user.
     #[serde(rename = "MPOL_F_NUMA_BALANCING")]
@@ -304,7 +314,7 @@ pub struct Personality {
 
 /// The domain of a personality.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
+#[serde(remote = "Self", rename_all = "UPPERCASE")]
 pub enum PersonalityDomain {
     /// The machine's own.
     Linux,
@@ -314,7 +324,7 @@ pub enum PersonalityDomain {
 
 /// A clock of a time namespace (`time_namespaces(7)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(remote = "Self", rename_all = "lowercase")]
 pub enum Clock {
     /// Since boot, time asleep included.
     Boottime,
@@ -353,4 +363,13 @@ objects!(
     MemoryPolicy,
     Personality,
     TimeOffset,
+);
+names!(
+    NamespaceKind,
+    DeviceKind,
+    RootfsPropagation,
+    MemoryPolicyMode,
+    MemoryPolicyFlag,
+    PersonalityDomain,
+    Clock
 );

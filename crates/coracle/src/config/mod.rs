@@ -5,20 +5,28 @@
 //! an `Option`, an empty `Vec` or an empty map; `null` and, as for every Go program, an empty
 //! string count as absent. Unknown keys are ignored, as the specification demands.
 
+mod capability;
+mod check;
 mod json;
 mod linux;
+mod list;
 mod load;
 mod parse;
 mod process;
 mod resources;
 mod seccomp;
 mod spec;
+mod sysctl;
+mod template;
 
+pub use capability::{capability_names, capability_number};
+pub use check::{check, check_process, check_resources, warnings};
 pub use linux::{
     Clock, Device, DeviceKind, IdMapping, IntelRdt, Linux, MemoryPolicy, MemoryPolicyFlag,
     MemoryPolicyMode, Namespace, NamespaceKind, NetDevice, Personality, PersonalityDomain,
     RootfsPropagation, TimeOffset,
 };
+pub use list::parse_list;
 pub use load::Config;
 pub use parse::parse;
 pub use process::{
@@ -33,11 +41,10 @@ pub use seccomp::{
     Seccomp, SeccompAction, SeccompArch, SeccompFlag, SeccompOp, Syscall, SyscallArg,
 };
 pub use spec::{Hook, Hooks, Mount, Root, Spec};
+pub use sysctl::sysctl_path;
+pub use template::{template, to_json};
 
-/// TEMPORARY
-pub fn check(_spec: &Spec) -> crate::Result<()> { Ok(()) }
-
-/// TEMPORARY
-pub fn to_json(_spec: &Spec) -> Vec<u8> { Vec::new() }
-/// TEMPORARY
-pub fn template(_c: Option<(u32,u32)>) -> Spec { Spec::default() }
+/// The newest version of the specification that is understood whole.
+pub const VERSION: &str = "1.3.0";
+/// The minor number of [`VERSION`].
+const NEWEST_MINOR: u64 = 3;

@@ -1,8 +1,9 @@
 //! The program to run and what it runs as (config.md, Process).
 
+use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
 
-use super::json::{absent, is_absent, objects, text};
+use super::json::{absent, is_absent, names, objects, text};
 
 /// The program to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +125,31 @@ pub struct Rlimit {
     pub soft: u64,
 }
 
+impl Rlimit {
+    /// The resource that `kind` names, if there is one.
+    pub fn resource(&self) -> Option<Resource> {
+        Some(match self.kind.strip_prefix("RLIMIT_")? {
+            "AS" => Resource::As,
+            "CORE" => Resource::Core,
+            "CPU" => Resource::Cpu,
+            "DATA" => Resource::Data,
+            "FSIZE" => Resource::Fsize,
+            "LOCKS" => Resource::Locks,
+            "MEMLOCK" => Resource::Memlock,
+            "MSGQUEUE" => Resource::Msgqueue,
+            "NICE" => Resource::Nice,
+            "NOFILE" => Resource::Nofile,
+            "NPROC" => Resource::Nproc,
+            "RSS" => Resource::Rss,
+            "RTPRIO" => Resource::Rtprio,
+            "RTTIME" => Resource::Rttime,
+            "SIGPENDING" => Resource::Sigpending,
+            "STACK" => Resource::Stack,
+            _ => return None,
+        })
+    }
+}
+
 /// How the process is scheduled (`sched_setattr(2)`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self", rename_all = "camelCase")]
@@ -152,6 +178,7 @@ pub struct Scheduler {
 
 /// A scheduling policy (sched(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub enum SchedulerPolicy {
     /// Time sharing, the default.
     #[serde(rename = "SCHED_OTHER")]
@@ -178,6 +205,7 @@ pub enum SchedulerPolicy {
 
 /// A flag of `sched_setattr(2)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub enum SchedulerFlag {
     /// Children start with the default policy.
     #[serde(rename = "SCHED_FLAG_RESET_ON_FORK")]
@@ -215,6 +243,7 @@ pub struct IoPriority {
 
 /// A class of input and output scheduling (`ioprio_set(2)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub enum IoPriorityClass {
     /// Before everyone else.
     #[serde(rename = "IOPRIO_CLASS_RT")]
@@ -241,3 +270,4 @@ pub struct CpuAffinity {
 }
 
 objects!(Process, ConsoleSize, User, Capabilities, Rlimit, Scheduler, IoPriority, CpuAffinity);
+names!(SchedulerPolicy, SchedulerFlag, IoPriorityClass);

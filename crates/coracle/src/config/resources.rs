@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::json::{absent, is_absent, map, objects, text};
+use super::json::{absent, is_absent, map, names, objects, text};
 
 /// The cgroup's limits, by controller.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,7 @@ pub struct DeviceCgroup {
 
 /// What type of device a rule is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub enum DeviceCgroupKind {
     /// Any.
     #[serde(rename = "a")]
@@ -270,3 +271,4 @@ objects!(
     InterfacePriority,
     Rdma,
 );
+names!(DeviceCgroupKind);

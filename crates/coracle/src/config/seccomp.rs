@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::json::{absent, is_absent, objects, text};
+use super::json::{absent, is_absent, names, objects, text};
 
 /// The system call filter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,7 @@ pub struct SyscallArg {
 
 /// What happens to a system call (seccomp(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub enum SeccompAction {
     /// The thread is killed.
     #[serde(rename = "SCMP_ACT_KILL")]
@@ -96,6 +97,7 @@ pub enum SeccompAction {
 
 /// A flag of seccomp(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub enum SeccompFlag {
     /// All threads get the filter.
     #[serde(rename = "SECCOMP_FILTER_FLAG_TSYNC")]
@@ -113,6 +115,7 @@ pub enum SeccompFlag {
 
 /// A comparison of an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub enum SeccompOp {
     /// Not equal.
     #[serde(rename = "SCMP_CMP_NE")]
@@ -139,6 +142,7 @@ pub enum SeccompOp {
 
 /// An architecture of system calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 #[allow(missing_docs)] // Each is the name of a machine.
 pub enum SeccompArch {
     #[serde(rename = "SCMP_ARCH_X86")]
@@ -190,3 +194,4 @@ pub enum SeccompArch {
 }
 
 objects!(Seccomp, Syscall, SyscallArg);
+names!(SeccompAction, SeccompFlag, SeccompOp, SeccompArch);

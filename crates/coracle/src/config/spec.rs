@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::json::{absent, is_absent, map, objects, text};
-use super::{IdMapping, Linux, Process};
+use super::{IdMapping, Linux, Namespace, NamespaceKind, Process};
 
 /// config.json as written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,13 @@ pub struct Spec {
     /// What only FreeBSD has; kept, not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub freebsd: Option<Value>,
+}
+
+impl Spec {
+    /// The namespace of a kind to make or join; without, it is the runtime's own.
+    pub fn namespace(&self, kind: NamespaceKind) -> Option<&Namespace> {
+        self.linux.as_ref()?.namespace(kind)
+    }
 }
 
 /// The container's root file system.
