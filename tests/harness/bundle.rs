@@ -65,11 +65,14 @@ impl Bundle {
         self.set("/process/args", args)
     }
 
-    /// Sets the value at a JSON pointer, making the objects that lead there; `-` behind an array
-    /// appends (RFC 6902).
+    /// Sets the value at a JSON pointer, making what leads there; `-` behind an array appends
+    /// (RFC 6902).
     pub fn set(mut self, pointer: &str, value: impl Into<Value>) -> Self {
         let mut at = &mut self.config;
         for key in pointer.split('/').skip(1) {
+            if key == "-" && at.is_null() {
+                *at = json!([]);
+            }
             at = match at {
                 Value::Array(items) => {
                     let index = key.parse().unwrap_or(items.len());

@@ -1,11 +1,10 @@
 //! The command under test, with a state directory of its own.
 
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use serde_json::Value;
 
@@ -33,7 +32,7 @@ pub struct Coracle {
     binary: PathBuf,
     user: Option<User>,
     view: &'static [&'static str],
-    roots: RefCell<Vec<PathBuf>>,
+    roots: Mutex<Vec<PathBuf>>,
 }
 
 impl Coracle {
@@ -73,7 +72,7 @@ impl Coracle {
             binary: built().clone(),
             view: &[],
             user,
-            roots: RefCell::default(),
+            roots: Mutex::default(),
         };
         for (name, mode) in [("run", 0o711), ("home", 0o755), ("xdg", 0o700), ("bundles", 0o755)] {
             coracle.make_directory(&coracle.path().join(name), mode);
@@ -135,7 +134,12 @@ impl Coracle {
     /// A bundle with the configuration that `spec` writes for this user, but for a terminal, and
     /// for root a cgroup path that the cleaning knows.
     pub fn bundle(&self) -> Bundle {
-        let count = self.roots.borrow().len();
+        let count = {
+            let mut roots = self.roots.lock().unwrap();
+            let count = roots.len();
+            roots.push(self.path().join(format!("bundles/{count}/rootfs")));
+            count
+        };
         let directory = self.path().join(format!("bundles/{count}"));
         let rootfs = directory.join("rootfs");
         self.make_directory(&directory, 0o755);
@@ -144,7 +148,6 @@ impl Coracle {
         for entry in fs::read_dir(&rootfs).unwrap().flatten() {
             self.give(&entry.path());
         }
-        self.roots.borrow_mut().push(rootfs);
 
         let rootless: &[&str] = if self.user.is_some() { &["--rootless"] } else { &[] };
         let spec = self.bare().args(["spec", "--bundle"]).args([&directory]).args(rootless);
@@ -160,7 +163,7 @@ impl Coracle {
 
     /// Counts another root directory among those whose processes are the test's.
     pub fn watch(&self, rootfs: PathBuf) {
-        self.roots.borrow_mut().push(rootfs);
+        self.roots.lock().unwrap().push(rootfs);
     }
 
     /// The command without any argument, in this user's environment.
@@ -243,7 +246,7 @@ impl Coracle {
 
     /// What containers of this runner left: state, cgroups, mounts and processes, one line each.
     pub fn leftovers(&self) -> Vec<String> {
-        let roots = self.roots.borrow();
+        let roots = self.roots.lock().unwrap();
         let roots: Vec<&Path> = roots.iter().map(PathBuf::as_path).collect();
         leaks::leftovers(self.name(), &self.state_directory(), &roots)
     }
@@ -264,7 +267,10 @@ impl Drop for Coracle {
                 self.call(["delete".as_ref(), "--force".as_ref(), entry.file_name().as_os_str()]);
             drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| delete.output())));
         }
-        let roots = self.roots.take();
+        let roots = self
+            .roots
+            .lock()
+            .map_or_else(|broken| broken.into_inner().clone(), |roots| roots.clone());
         leaks::clear(self.name(), &roots.iter().map(PathBuf::as_path).collect::<Vec<_>>());
     }
 }

@@ -75,13 +75,20 @@ pub fn processes_rooted_at(roots: &[&Path]) -> Vec<u32> {
         .collect()
 }
 
-/// All processes but this one.
+/// All living processes but this one. One that only waits to be reaped is not the container's
+/// doing: its parent is alive and would be found, or is this machine's first process.
 fn all() -> impl Iterator<Item = u32> {
     fs::read_dir("/proc")
         .expect("proc is mounted")
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|&pid| pid != std::process::id())
+        .filter(|&pid| pid != std::process::id() && is_alive(pid))
+}
+
+/// Whether a process is neither gone nor waiting to be reaped (`proc_pid_stat(5)`).
+pub fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
 fn command_line(pid: u32) -> String {

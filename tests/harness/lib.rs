@@ -40,7 +40,7 @@ pub use call::{Call, Outcome, Running, eventually};
 pub use cgroups::{controllers, has_controller, of_process};
 pub use coracle::Coracle;
 pub use descriptors::Receiver;
-pub use leaks::processes_rooted_at;
+pub use leaks::{is_alive, processes_rooted_at};
 pub use mounts::Mount;
 pub use pty::Pty;
 pub use scratch::Scratch;
