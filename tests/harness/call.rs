@@ -30,6 +30,7 @@ pub struct Call {
     stdin: Stdio,
     stdout: Option<Stdio>,
     stderr: Option<Stdio>,
+    own_session: bool,
 }
 
 impl Call {
@@ -43,6 +44,7 @@ impl Call {
             stdin: Stdio::null(),
             stdout: None,
             stderr: None,
+            own_session: false,
         }
     }
 
@@ -74,6 +76,13 @@ impl Call {
     pub fn user(mut self, user: Option<User>) -> Self {
         self.user = user;
         self
+    }
+
+    /// Makes the terminal on its standard input the controlling one of a new session, as a log-in
+    /// shell's is.
+    pub fn in_session(mut self) -> Self {
+        self.own_session = true;
+        self.through(["setsid", "--ctty"])
     }
 
     /// Gives it this standard input.
@@ -111,8 +120,11 @@ impl Call {
             .envs(self.environment)
             .stdin(self.stdin)
             .stdout(self.stdout.unwrap_or_else(|| stdout.try_clone().unwrap().into()))
-            .stderr(self.stderr.unwrap_or_else(|| stderr.try_clone().unwrap().into()))
-            .process_group(0);
+            .stderr(self.stderr.unwrap_or_else(|| stderr.try_clone().unwrap().into()));
+        if !self.own_session {
+            // The leader of a group could not begin a session, and setsid would fork.
+            command.process_group(0);
+        }
         if let Some(directory) = self.directory {
             command.current_dir(directory);
         }
@@ -211,6 +223,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if !self.ended {
             let _ = kill_process_group(self.raw_pid(), Signal::KILL);
+            let _ = kill_process(self.raw_pid(), Signal::KILL);
             let _ = self.child.wait();
         }
     }

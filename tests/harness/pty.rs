@@ -40,11 +40,7 @@ impl Pty {
     /// Starts a command on the terminal, which controls it as a log-in shell's does.
     pub fn spawn(&self, call: Call) -> Running {
         let program = || self.program().try_clone().unwrap();
-        call.through(["setsid", "--ctty"])
-            .stdin(program())
-            .stdout(program())
-            .stderr(program())
-            .spawn()
+        call.in_session().stdin(program()).stdout(program()).stderr(program()).spawn()
     }
 
     /// Changes the window size.
