@@ -106,7 +106,7 @@ fn what_root_gets() {
     assert_eq!(process["noNewPrivileges"], true);
     assert_eq!(process["rlimits"], json!([{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}]));
     let three = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
-    for set in ["bounding", "effective", "permitted"] {
+    for set in ["bounding", "effective", "permitted", "inheritable", "ambient"] {
         assert_eq!(process["capabilities"][set], three, "{set}");
     }
     assert_eq!(config["root"], json!({"path": "rootfs", "readonly": true}));

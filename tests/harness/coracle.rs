@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
@@ -127,7 +127,17 @@ impl Coracle {
     /// Makes a path the user's.
     pub fn give(&self, path: &Path) {
         if let Some(user) = self.user.as_ref().filter(|user| user.switch) {
-            chown(path, Some(user.uid), Some(user.gid)).unwrap();
+            lchown(path, Some(user.uid), Some(user.gid)).unwrap();
+        }
+    }
+
+    /// Makes what is in a directory the user's.
+    fn give_all(&self, directory: &Path) {
+        for entry in fs::read_dir(directory).unwrap().flatten() {
+            if entry.file_type().unwrap().is_dir() {
+                self.give_all(&entry.path());
+            }
+            self.give(&entry.path());
         }
     }
 
@@ -145,9 +155,7 @@ impl Coracle {
         self.make_directory(&directory, 0o755);
         self.make_directory(&rootfs, 0o755);
         bundle::make_rootfs(&rootfs);
-        for entry in fs::read_dir(&rootfs).unwrap().flatten() {
-            self.give(&entry.path());
-        }
+        self.give_all(&rootfs);
 
         let rootless: &[&str] = if self.user.is_some() { &["--rootless"] } else { &[] };
         let spec = self.bare().args(["spec", "--bundle"]).args([&directory]).args(rootless);
