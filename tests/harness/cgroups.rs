@@ -1,0 +1,74 @@
+//! The cgroup trees of this machine, v1 and v2.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::mounts::{self, Mount};
+
+/// The mounted cgroup trees.
+fn trees() -> Vec<Mount> {
+    mounts::of_host().into_iter().filter(|mount| mount.kind.starts_with("cgroup")).collect()
+}
+
+/// `(controllers, path)` of each cgroup that a process is in; the controllers are empty for v2
+/// (`proc_pid_cgroup(5)`).
+pub fn of_process(pid: u32) -> Vec<(String, String)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            Some((fields.next()?.to_owned(), fields.next()?.to_owned()))
+        })
+        .collect()
+}
+
+/// The directories that a process's cgroups are on this machine, each with its controllers.
+pub fn controllers(pid: u32) -> Vec<(String, PathBuf)> {
+    let trees = trees();
+    of_process(pid)
+        .into_iter()
+        .filter_map(|(names, path)| {
+            let tree = trees.iter().find(|tree| match names.as_str() {
+                "" => tree.kind == "cgroup2",
+                names => tree.kind == "cgroup" && tree.super_options.ends_with(names),
+            })?;
+            Some((names, Path::new(&tree.point).join(path.trim_start_matches('/'))))
+        })
+        .collect()
+}
+
+/// Whether a v1 hierarchy or the v2 tree has the controller.
+pub fn has_controller(name: &str) -> bool {
+    trees().iter().any(|tree| match tree.kind.as_str() {
+        "cgroup" => tree.super_options.split(',').any(|one| one == name),
+        _ => fs::read_to_string(Path::new(&tree.point).join("cgroup.controllers"))
+            .is_ok_and(|text| text.split_whitespace().any(|one| one == name)),
+    })
+}
+
+/// Every cgroup whose name starts with `prefix`, at the top of a tree or below this process's own.
+pub(crate) fn starting_with(prefix: &str) -> Vec<PathBuf> {
+    let mut parents: Vec<PathBuf> = trees().into_iter().map(|tree| tree.point.into()).collect();
+    parents.extend(controllers(std::process::id()).into_iter().map(|(_, path)| path));
+    parents.sort();
+    parents.dedup();
+    parents
+        .iter()
+        .filter_map(|parent| fs::read_dir(parent).ok())
+        .flat_map(Iterator::flatten)
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+        })
+        .collect()
+}
+
+/// Removes a cgroup and those below it, as far as they are empty.
+pub(crate) fn remove(cgroup: &Path) {
+    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(cgroup);
+}
