@@ -8,9 +8,9 @@ use super::{flag, id, path};
 use crate::globals::Globals;
 use crate::log::Log;
 
-pub(super) fn main(options: &ArgMatches, globals: &Globals, _log: &mut Log) -> Result<u8> {
+pub(super) fn main(options: &ArgMatches, globals: &Globals, log: &mut Log) -> Result<u8> {
     let request = Request { detached: true, ..request(options) };
-    container::create(&globals.store, &request)?;
+    container::create(&globals.store, &request, &mut |message| log.warn(message))?;
     Ok(0)
 }
 

@@ -21,7 +21,7 @@ pub(super) fn main(options: &ArgMatches, _globals: &Globals) -> Result<u8> {
 /// Writes the template into a bundle. A config.json that is there is never touched.
 pub(super) fn write(bundle: &Path, rootless: bool) -> Result<()> {
     let caller = rootless.then(|| (geteuid().as_raw(), getegid().as_raw()));
-    let text = config::to_json(&config::template(caller));
+    let text = config::to_json(&config::template(caller))?;
     let path = bundle.join("config.json");
     let mut file = std::fs::OpenOptions::new()
         .write(true)

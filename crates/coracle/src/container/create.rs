@@ -52,7 +52,6 @@ pub struct Created {
     pub(super) entry: Entry,
     pub(super) record: Record,
     pub(super) child: Child,
-    pub(super) cgroup: Cgroup,
     /// The terminal's master, unless it was sent to a socket.
     pub(super) terminal: Option<OwnedFd>,
     pub(super) spec: Spec,
@@ -93,11 +92,20 @@ fn absolute(bundle: &Path) -> Result<PathBuf> {
 
 /// Makes a container. With [`Request::start`] it is on its way to its program when this returns.
 ///
+/// What may be meant otherwise in the configuration goes to `warn`.
+///
 /// # Errors
 /// Whatever failed, nothing is left behind.
-pub fn create(store: &Store, request: &Request) -> Result<Created> {
+pub fn create(
+    store: &Store,
+    request: &Request,
+    warn: &mut impl FnMut(&str),
+) -> Result<Created> {
     store::check_id(&request.id)?;
     let (bytes, spec, plan) = prepare(request)?;
+    for warning in config::warnings(&spec) {
+        warn(&warning);
+    }
     check_host(&spec, &plan, request)?;
     let console = match (&request.console_socket, plan.terminal) {
         (Some(path), true) => Some(handover::connect(path, "console socket")?),
@@ -173,15 +181,11 @@ pub fn create(store: &Store, request: &Request) -> Result<Created> {
     }
     child.tell(&Message::Start)?;
     undo.done = true;
-    let (cgroup, child) = (undo.cgroup.take(), undo.child.take());
+    let child = undo.child.take();
     drop(undo);
-    match (cgroup, child) {
-        (Some(cgroup), Some(child)) => {
-            entry.unlock();
-            Ok(Created { entry, record, child, cgroup, terminal, spec, plan })
-        }
-        _ => Err(Error::new("the container vanished while it was made")),
-    }
+    let Some(child) = child else { return Err(vanished()) };
+    entry.unlock();
+    Ok(Created { entry, record, child, terminal, spec, plan })
 }
 
 /// Init ended without a word: something killed it.

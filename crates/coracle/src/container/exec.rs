@@ -63,6 +63,8 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
     let Some(first) = first_process(&record)? else {
         return Err(refused("cannot exec in a stopped container"));
     };
+    crate::config::check_process(&request.process, "/process")
+        .map_err(|error| error.in_file("exec"))?;
     let spec = Spec::parse(&entry.read_config()?)?;
     let linux = spec.linux.clone().unwrap_or_default();
     let flags = linux.namespaces.iter().fold(0, |all, n| all | namespaces::flag_of(n.kind));
@@ -87,7 +89,9 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
     };
     let child = launch::spawn(&joined, 0, None, &setup, Gate::Parent)?;
     let mut attached = Attached::new(child);
-    let explain = |failure| launch::explain_steps(&failure, &plan.steps, &plan.program, &spec);
+    let explain = |failure| {
+        launch::explain_steps(&failure, &plan.steps, &plan.program, &spec).in_file("exec")
+    };
     let child = attached.child();
     if let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) {
         Cgroup::from_paths(&record.cgroup_paths).enter(pid, false)?;

@@ -71,7 +71,7 @@ pub fn run(
     signals: Option<&OwnedFd>,
     warn: &mut impl FnMut(&str),
 ) -> Result<i32> {
-    let created = create(store, request)?;
+    let created = create(store, request, warn)?;
     let result = begin(&created).and_then(|()| match signals {
         Some(signals) if !request.detached => serve(&created.child, created.terminal.as_ref(), signals),
         _ => Ok(0),

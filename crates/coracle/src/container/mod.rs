@@ -27,9 +27,6 @@ use crate::cgroup;
 use crate::error::Result;
 use crate::plan::Host;
 
-/// The newest version of the runtime specification that this library carries out.
-pub const SPEC_VERSION: &str = "1.3.0";
-
 /// Looks at the host, as far as planning has to know it.
 pub fn look_at_host() -> Result<Host> {
     Ok(Host {

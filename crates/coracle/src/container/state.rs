@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::SPEC_VERSION;
 use crate::cgroup::Cgroup;
+use crate::config::VERSION;
 use crate::error::Result;
 use crate::store::{self, Entry, Record, Store};
 
@@ -117,7 +117,7 @@ pub(super) fn status(entry: &Entry, record: &Record) -> Status {
 fn describe(record: &Record, status: Status) -> State {
     let annotations = record.annotations();
     State {
-        oci_version: SPEC_VERSION,
+        oci_version: VERSION,
         id: record.id.clone(),
         pid: if status == Status::Stopped { 0 } else { record.init_process_pid },
         status,
@@ -160,7 +160,7 @@ pub(super) fn hook_state(record: &Record, status: &str, pid: u32) -> Vec<u8> {
         *pid == 0
     }
     let state = HookState {
-        oci_version: SPEC_VERSION,
+        oci_version: VERSION,
         id: &record.id,
         status,
         pid,

@@ -201,7 +201,10 @@ fn steps(
 
     // While the host's /proc is there to write to. It shows the sysctls of our own namespaces.
     for (key, value) in &linux.sysctl {
-        let path = format!("sys/{}", key.replace('.', "/"));
+        let Some(path) = config::sysctl_path(key).map(|path| format!("sys/{path}")) else {
+            return Err(Error::new("not the name of a kernel parameter")
+                .at(format!("/linux/sysctl/{key}"), Some(format!("{value:?}"))));
+        };
         steps.push(Step {
             origin: Origin::key("/linux/sysctl", key),
             action: Action::WriteProc {
