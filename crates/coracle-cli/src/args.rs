@@ -80,16 +80,26 @@ fn id() -> Arg {
 pub(crate) fn command(name: Name) -> Command {
     Command::new(name.text())
         .about("An OCI container runtime")
-        .version(concat!(env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0"))
+        .version(concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0"))
         .help_template("{about}\n\n{usage-heading} {usage}\n\n{all-args}\n")
-        .long_version(concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0"))
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
+        .disable_version_flag(true)
+        .arg(
+            Arg::new("version")
+                .long("version")
+                .short(if name == Name::Crun { 'V' } else { 'v' })
+                .action(ArgAction::Version)
+                .help("Print the version"),
+        )
         .infer_long_args(name == Name::Crun)
         .arg(flag("debug", "Log what helps to find a fault"))
         .arg(path("log", "FILE", "Append log lines to a file"))
-        .arg(option("log-format", "FORMAT", "The form of log lines: text or json"))
+        .arg(
+            option("log-format", "FORMAT", "The form of log lines: text or json")
+                .value_parser(["text", "json"]),
+        )
         .arg(option("log-level", "LEVEL", "What is logged: error, warning or debug").hide(true))
         .arg(path("root", "DIR", "Where the state of containers is kept"))
         .arg(flag("systemd-cgroup", "Have systemd make the cgroups"))

@@ -52,7 +52,7 @@ fn places(mountinfo: &str) -> Vec<String> {
     mountinfo
         .lines()
         .filter_map(|line| line.split(' ').nth(4))
-        .filter(|place| !place.starts_with("/proc/") && !place.starts_with("/sys/firmware"))
+        .filter(|place| !["/proc/", "/sys/firmware", "/sys/fs/cgroup/"].iter().any(|covered| place.starts_with(covered)))
         .map(str::to_owned)
         .collect()
 }

@@ -166,7 +166,11 @@ pub fn effective_rules(config_rules: &[DeviceRule]) -> Vec<DeviceRule> {
         minor,
         access,
     });
-    [config_rules, &default].concat()
+    // A rule about every device begins anew, so they go behind the last of those; before the
+    // others, which may take a default device away.
+    let anew = config_rules.iter().rposition(|rule| rule.kind == DeviceKind::All);
+    let (before, after) = config_rules.split_at(anew.map_or(0, |index| index + 1));
+    [before, &default, after].concat()
 }
 
 /// Rules brought to their shortest form. The last one that matches decides about each kind of

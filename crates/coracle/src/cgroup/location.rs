@@ -36,6 +36,8 @@ pub struct LegacyMount {
     pub controllers: Vec<String>,
     /// Symbolic links to `name`, for controllers mounted together, such as `cpu`.
     pub links: Vec<String>,
+    /// The runtime's own cgroup: what is shown where the container could not get one.
+    pub own: Option<PathBuf>,
 }
 
 impl Layout {
@@ -103,8 +105,9 @@ impl Location {
         self.places.first().filter(|_| self.is_unified).map(|place| &*place.dir)
     }
 
-    /// What to mount for a `cgroup` mount on version 1; empty on version 2.
-    pub fn mounts(&self) -> Vec<LegacyMount> {
+    /// What to mount for a `cgroup` mount on version 1; empty on version 2. `own` is the text of
+    /// `/proc/self/cgroup` of a runtime that may not be allowed to make cgroups.
+    pub fn mounts(&self, own: Option<&str>) -> Vec<LegacyMount> {
         let mount = |place: &Place| {
             let controllers = place.hierarchy.controllers.clone();
             let name = place.hierarchy.mount.file_name()?.to_str()?.to_owned();
@@ -113,7 +116,10 @@ impl Location {
             } else {
                 Vec::new()
             };
-            Some(LegacyMount { name, directory: place.dir.clone(), controllers, links })
+            let own = own.map(|own| {
+                place.hierarchy.mount.join(below_mount(&place.hierarchy, own))
+            });
+            Some(LegacyMount { name, directory: place.dir.clone(), controllers, links, own })
         };
         self.places
             .iter()

@@ -1,6 +1,6 @@
 //! `create`, and the first part of `run`.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, mkfifoat, openat};
@@ -61,10 +61,14 @@ pub struct Created {
 /// Reads, checks and plans a bundle, and touches nothing: what `create` begins with, and all that
 /// `plan` does. Gives back config.json as written, its meaning, and the plan.
 pub fn prepare(request: &Request) -> Result<(Vec<u8>, Spec, Plan)> {
-    let bundle = absolute(&request.bundle)?;
+    let named = request.bundle.as_path();
+    let named = if named.as_os_str().is_empty() { Path::new(".") } else { named };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = openat(CWD, &bundle, flags, Mode::empty())
-        .what(|| format!("opening the bundle {}", bundle.display()))?;
+    let directory = openat(CWD, named, flags, Mode::empty())
+        .what(|| format!("opening the bundle {}", named.display()))?;
+    // Absolute and without links, as the kernel knows it.
+    let bundle = std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd()))
+        .what(|| "finding the path of the bundle")?;
     let Config { raw, spec } = Config::load(&directory, "config.json")?;
     config::check(&spec)?;
     let options = plan::Options {
@@ -76,18 +80,6 @@ pub fn prepare(request: &Request) -> Result<(Vec<u8>, Spec, Plan)> {
     };
     let plan = plan::build(&spec, &options, &super::look_at_host()?)?;
     Ok((raw, spec, plan))
-}
-
-/// The absolute path of the bundle.
-fn absolute(bundle: &Path) -> Result<PathBuf> {
-    let cwd = || std::env::current_dir().what(|| "finding the working directory");
-    if bundle.is_absolute() {
-        Ok(bundle.to_owned())
-    } else if bundle.as_os_str().is_empty() || bundle == Path::new(".") {
-        cwd()
-    } else {
-        Ok(cwd()?.join(bundle))
-    }
 }
 
 /// Makes a container. With [`Request::start`] it is on its way to its program when this returns.
@@ -309,7 +301,6 @@ fn gate(entry: &Entry) -> Result<Gate> {
 /// Init's socket, by way of the directory's descriptor: a path may be longer than the 107 bytes
 /// that an address takes (unix(7)).
 pub(super) fn socket_address(entry: &Entry) -> Result<SocketAddrUnix> {
-    use std::os::fd::AsRawFd;
     let path = format!("/proc/self/fd/{}/{}", entry.directory().as_raw_fd(), store::SOCKET);
     SocketAddrUnix::new(path).what(|| "naming the container's socket")
 }

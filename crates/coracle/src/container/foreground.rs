@@ -163,7 +163,7 @@ fn exit_code(status: WaitStatus) -> Option<i32> {
 /// Passes a signal on, but for those that are about this process alone.
 fn forward(number: i32, child: &Child, relay: Option<&Relay<'_>>) {
     match number {
-        libc::SIGWINCH => {
+        libc::SIGWINCH if relay.is_some() => {
             if let Some(relay) = relay {
                 relay.resize();
             }

@@ -29,11 +29,10 @@ use crate::plan::Host;
 
 /// Looks at the host, as far as planning has to know it.
 pub fn look_at_host() -> Result<Host> {
-    Ok(Host {
-        rootless: !geteuid().is_root() || in_user_namespace(),
-        cgroup_namespace: false,
-        cgroups: cgroup::Layout::detect()?,
-    })
+    let rootless = !geteuid().is_root() || in_user_namespace();
+    let own_cgroups = rootless.then(|| std::fs::read_to_string("/proc/self/cgroup").ok()).flatten();
+    let cgroups = cgroup::Layout::detect()?;
+    Ok(Host { rootless, cgroup_namespace: false, cgroups, own_cgroups })
 }
 
 /// Whether this process is in a user namespace below the first: the first one maps all ids to

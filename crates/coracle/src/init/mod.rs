@@ -130,8 +130,8 @@ impl Init<'_> {
                 sys::process::unshare(libc::CLONE_NEWCGROUP).part(Operation::Itself)
             }
             Action::Propagation(flags) => mounts::propagate_all(*flags),
-            Action::Root { path } => {
-                self.root = Some(mounts::make_root(path)?);
+            Action::Root { path, shared } => {
+                self.root = Some(mounts::make_root(path, *shared)?);
                 Ok(())
             }
             Action::JoinedRoot => {

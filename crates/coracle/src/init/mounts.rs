@@ -31,7 +31,7 @@ fn propagation_flags(flags: u64) -> MountPropagationFlags {
 }
 
 /// Makes the directory `path` of the host a mount of its own, on top of itself.
-pub(super) fn make_root(path: &CStr) -> Result<Root, Failed> {
+pub(super) fn make_root(path: &CStr, shared: bool) -> Result<Root, Failed> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE;
@@ -39,8 +39,31 @@ pub(super) fn make_root(path: &CStr) -> Result<Root, Failed> {
         .part(Operation::OpenSource)?;
     let tree = open_tree(&place, c"", flags | OpenTreeFlags::AT_EMPTY_PATH)
         .part(Operation::MakeMount)?;
+    if shared {
+        // pivot_root(2) takes neither a shared root nor a shared mount around it.
+        let private = [libc::MS_PRIVATE];
+        propagate(&tree, &private)?;
+        make_private_around(&place)?;
+    }
     attach(&tree, &place)?;
     Ok(Root::new(tree))
+}
+
+/// Makes the mount that a directory is in private: the first directory upwards that
+/// mount_setattr(2) takes for the root of a mount.
+fn make_private_around(directory: &OwnedFd) -> Outcome {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let change = MountAttr { propagation: libc::MS_PRIVATE, ..MountAttr::default() };
+    let mut here = directory.try_clone().map_err(|_| Errno::MFILE).part(Operation::OpenSource)?;
+    loop {
+        match mount_setattr(here.as_fd(), false, &change) {
+            Err(Errno::INVAL) => {
+                here = rustix::fs::openat(&here, c"..", flags, Mode::empty())
+                    .part(Operation::OpenSource)?;
+            }
+            result => return result.part(Operation::SetAttributes),
+        }
+    }
 }
 
 /// The root of the mount namespace that was joined.
@@ -69,8 +92,12 @@ pub(super) fn make(root: &Root, mount: &Mount) -> Outcome {
             attach(&new, &target)?;
             propagate(&new, &mount.propagation)
         }
-        Source::Bind { path, recursive } => {
-            let tree = clone_tree(CWD, path, *recursive).part(Operation::OpenSource)?;
+        Source::Bind { path, otherwise, recursive } => {
+            let tree = match (clone_tree(CWD, path, *recursive), otherwise) {
+                (Err(Errno::NOENT), Some(other)) => clone_tree(CWD, other, *recursive),
+                (result, _) => result,
+            }
+            .part(Operation::OpenSource)?;
             let target = if is_directory(&tree)? {
                 root.directory(&mount.target)
             } else {

@@ -87,6 +87,8 @@ pub struct Host {
     pub cgroup_namespace: bool,
     /// Where cgroups are mounted.
     pub cgroups: cgroup::Layout,
+    /// The text of `/proc/self/cgroup`, if the runtime may not be allowed to make cgroups.
+    pub own_cgroups: Option<String>,
 }
 
 /// Plans a container. The specification has passed [`config::check`].
@@ -158,9 +160,10 @@ fn steps(
     let user = namespaces.makes(NamespaceKind::User);
     let cgroup_namespace = namespaces.makes(NamespaceKind::Cgroup);
 
-    // In a new user namespace nothing is allowed before the ids are mapped, and a cgroup namespace
-    // shows the cgroup in which it is made as its root.
-    if user || cgroup_namespace {
+    // In a new user namespace nothing is allowed before the ids are mapped, a cgroup namespace
+    // shows the cgroup in which it is made as its root, and hooks may look at the container.
+    let early = user || cgroup_namespace || has_runtime_hooks(spec);
+    if early {
         steps.push(default(Action::AwaitParent));
     }
     if user {
@@ -182,7 +185,8 @@ fn steps(
         None => default(Action::Propagation(libc::MS_SLAVE | libc::MS_REC)),
     });
     let path = cstring(&rootfs.to_string_lossy(), "/root/path")?;
-    steps.push(at("/root/path", Action::Root { path }));
+    let shared = propagation.is_some_and(|flags| flags & libc::MS_SHARED != 0);
+    steps.push(at("/root/path", Action::Root { path, shared }));
     for (index, mount) in spec.mounts.iter().enumerate() {
         mounts::plan(mount, index, &options.bundle, host, &cgroup.location, &mut steps)?;
     }
@@ -251,17 +255,23 @@ fn steps(
     }
 
     // The process itself. Without the words of the parent above, wait for the cgroup here.
-    if !(user || cgroup_namespace) {
+    if !early {
         steps.push(default(Action::AwaitParent));
     }
     process::plan(spec, linux, host, &mut steps)?;
     Ok(steps)
 }
 
+/// Whether the parent has hooks to run while the container is made.
+fn has_runtime_hooks(spec: &Spec) -> bool {
+    let Some(hooks) = &spec.hooks else { return false };
+    !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty()
+}
+
 /// The hooks that run before the pivot.
 fn hooks(spec: &Spec, steps: &mut Vec<Step>) {
     let Some(hooks) = &spec.hooks else { return };
-    if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
+    if has_runtime_hooks(spec) {
         let origin = Origin::field("/hooks/createRuntime");
         steps.push(Step { origin, action: Action::RuntimeHooks });
     }

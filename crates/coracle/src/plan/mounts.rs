@@ -118,7 +118,8 @@ pub(super) fn plan(
             };
             let path = bundle.join(path);
             let path = path.to_string_lossy();
-            Source::Bind { path: cstring(&path, &format!("/mounts/{index}/source"))?, recursive }
+            let path = cstring(&path, &format!("/mounts/{index}/source"))?;
+            Source::Bind { path, otherwise: None, recursive }
         }
         None if kind == "cgroup" => return cgroups(&target, &origin, sorted, host, cgroup, steps),
         None if kind.is_empty() || kind == "none" || kind == "bind" => {
@@ -186,7 +187,11 @@ fn cgroups(
         };
         // A user namespace may mount cgroup2 only with a cgroup namespace of its own.
         let source = if host.rootless && !host.cgroup_namespace {
-            Source::Bind { path: CString::from(c"/sys/fs/cgroup"), recursive: false }
+            Source::Bind {
+                path: CString::from(c"/sys/fs/cgroup"),
+                otherwise: None,
+                recursive: false,
+            }
         } else {
             source
         };
@@ -205,10 +210,15 @@ fn cgroups(
     };
     push(mount(target.clone(), tmpfs, sorted.set & !attr::RDONLY));
     let base = target.to_string_lossy();
-    for hierarchy in cgroup.mounts() {
+    for hierarchy in cgroup.mounts(host.own_cgroups.as_deref()) {
         let below = cstring(&format!("{base}/{}", hierarchy.name), "/mounts")?;
         let directory = hierarchy.directory.to_string_lossy();
-        let source = Source::Bind { path: cstring(&directory, "/mounts")?, recursive: false };
+        let otherwise = hierarchy.own.map(|own| cstring(&own.to_string_lossy(), "/mounts"));
+        let source = Source::Bind {
+            path: cstring(&directory, "/mounts")?,
+            otherwise: otherwise.transpose()?,
+            recursive: false,
+        };
         push(mount(below, source, sorted.set));
         for link in hierarchy.links {
             push(Action::Link {

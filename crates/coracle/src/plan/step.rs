@@ -34,6 +34,8 @@ pub enum Action {
     Root {
         /// The directory, as an absolute path of the host.
         path: CString,
+        /// The mounts around it may be shared; pivot_root(2) does not want that.
+        shared: bool,
     },
     /// Takes the root of the mount namespace that was joined.
     JoinedRoot,
@@ -166,6 +168,8 @@ pub enum Source {
     Bind {
         /// The absolute path.
         path: CString,
+        /// Another, where that is missing.
+        otherwise: Option<CString>,
         /// With the mounts below it.
         recursive: bool,
     },
@@ -255,7 +259,7 @@ impl fmt::Display for Action {
             Self::Propagation(flags) => {
                 write!(f, "making all mounts {}", propagation_name(*flags))
             }
-            Self::Root { path } => write!(f, "mounting root file system {}", text(path)),
+            Self::Root { path, .. } => write!(f, "mounting root file system {}", text(path)),
             Self::JoinedRoot => f.write_str("opening the container's root"),
             Self::Mount(mount) => mount.fmt(f),
             Self::Attributes { target, set, clear, .. } => {
