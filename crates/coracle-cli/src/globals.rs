@@ -81,10 +81,8 @@ fn default_root(name: Name, log: &mut Log) -> Result<PathBuf> {
             let directory = PathBuf::from(directory).join(name.text());
             // The sticky bit keeps it from being tidied away (XDG Base Directory Specification).
             if std::fs::DirBuilder::new().mode(0o700).create(&directory).is_ok() {
-                let _ = std::fs::set_permissions(
-                    &directory,
-                    std::fs::Permissions::from_mode(0o1700),
-                );
+                let _ =
+                    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o1700));
             }
             Ok(directory)
         }

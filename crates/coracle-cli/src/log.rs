@@ -23,13 +23,17 @@ impl Log {
         let level = matches.get_one::<String>("log-level").is_some_and(|level| level == "debug");
         let debug = matches.get_one::<bool>("debug").copied().unwrap_or(false) || level;
         let mut log = Self { file: None, json, debug };
-        if let Some(path) = matches.get_one::<PathBuf>("log").filter(|p| !p.as_os_str().is_empty()) {
+        if let Some(path) = matches.get_one::<PathBuf>("log").filter(|p| !p.as_os_str().is_empty())
+        {
             let path = path.strip_prefix("file:").unwrap_or(path);
             match OpenOptions::new().append(true).create(true).open(path) {
                 Ok(file) => log.file = Some(file),
                 Err(error) => {
                     // The call itself may still succeed; an engine without its log is told here.
-                    say(&format!("warning: cannot write the log {}: {error}\n", path.display()), false);
+                    say(
+                        &format!("warning: cannot write the log {}: {error}\n", path.display()),
+                        false,
+                    );
                 }
             }
         }

@@ -41,7 +41,15 @@ pub(crate) struct Setup<'a> {
     /// Who will run on the terminal, for its owner.
     pub(crate) terminal_owner: Option<u32>,
     /// Runs a list of hooks inside the container.
-    pub(crate) hooks: &'a dyn Fn(&Action) -> Result<(), (u32, Vec<u8>)>,
+    pub(crate) hooks: &'a dyn Fn(&Action) -> Result<(), HookFailed>,
+}
+
+/// A hook that failed inside the container: its index, and what there is to say.
+pub(crate) struct HookFailed {
+    /// Its index in its list.
+    pub(crate) index: u32,
+    /// Why.
+    pub(crate) words: Vec<u8>,
 }
 
 /// Where the word to start comes from.
@@ -162,13 +170,16 @@ impl Init<'_> {
                 self.await_message(|m| matches!(m, Message::HooksDone))
             }
             Action::ContainerHooks | Action::StartHooks => {
-                (self.setup.hooks)(action).map_err(|(index, words)| {
-                    Failed::new(Operation::Hook, Errno::CANCELED).detail(index).words(words)
+                (self.setup.hooks)(action).map_err(|failed| {
+                    Failed::new(Operation::Hook, Errno::CANCELED)
+                        .detail(failed.index)
+                        .words(failed.words)
                 })
             }
             Action::ReadonlyPath(path) => mounts::make_readonly(self.root()?, path),
             Action::MaskPath(path) => {
-                let root = self.root.as_ref().ok_or(Failed::new(Operation::Itself, Errno::NOENT))?;
+                let root =
+                    self.root.as_ref().ok_or(Failed::new(Operation::Itself, Errno::NOENT))?;
                 self.masks.hide(root, path)
             }
             Action::EnterRoot { no_pivot } => {

@@ -66,11 +66,7 @@ pub(crate) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone
     // goes on on the same stack; `pidfd` outlives the call; the process has one thread, so no lock
     // is left held in the copy.
     let pid = check(unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            std::ptr::from_mut(&mut args),
-            size_of::<CloneArgs>(),
-        )
+        libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut args), size_of::<CloneArgs>())
     })?;
     if pid == 0 {
         return Ok(Cloned::Child);
