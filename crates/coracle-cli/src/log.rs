@@ -1,8 +1,9 @@
 //! What is told to whom: errors to people on standard error, the same in one line to an engine's
 //! log (cli.md, "Log").
 
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -44,10 +45,10 @@ impl Log {
     pub(crate) fn failed(&mut self, error: &Error) {
         let mut text = format!("error: {}\n", error.summary());
         if let Some(place) = error.place() {
-            text.push_str(&format!("  {place}\n"));
+            let _ = writeln!(text, "  {place}");
         }
         if let Some(help) = error.advice() {
-            text.push_str(&format!("  help: {help}\n"));
+            let _ = writeln!(text, "  help: {help}");
         }
         say(&text, false);
         self.line("error", &error.to_string());

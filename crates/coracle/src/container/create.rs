@@ -15,7 +15,7 @@ use super::state::hook_state;
 use crate::cgroup::{self, Cgroup};
 use crate::config::{self, Config, Mount, NamespaceKind, Spec};
 use crate::error::{Context, Error, Result};
-use crate::init::{Gate, Setup};
+use crate::init::{Gate, HookFailed, Setup};
 use crate::launch::{self, Child, hooks};
 use crate::plan::{self, Action, Plan};
 use crate::store::{self, Entry, Record, RecordConfig, RecordMount, RecordOptions, Store};
@@ -328,8 +328,10 @@ fn container_hooks(
         _ => (&all.create_container, "createContainer", "creating"),
     };
     let state = hook_state(record, status, std::process::id());
-    hooks::run(list, kind, &state, &plan.bundle)
-        .map_err(|(index, error)| (u32::try_from(index).unwrap_or(0), error.summary().into_bytes()))
+    hooks::run(list, kind, &state, &plan.bundle).map_err(|(index, error)| HookFailed {
+        index: u32::try_from(index).unwrap_or(0),
+        words: error.summary().into_bytes(),
+    })
 }
 
 /// Takes back what was made, in reverse, unless it was all made.

@@ -137,7 +137,9 @@ impl Init<'_> {
             Action::CgroupNamespace => {
                 sys::process::unshare(libc::CLONE_NEWCGROUP).part(Operation::Itself)
             }
-            Action::Propagation(flags) => mounts::propagate_all(*flags),
+            Action::Propagation(flags) | Action::RootPropagation(flags) => {
+                mounts::propagate_all(*flags)
+            }
             Action::Root { path, shared } => {
                 self.root = Some(mounts::make_root(path, *shared)?);
                 Ok(())
@@ -189,7 +191,6 @@ impl Init<'_> {
                 self.root = None;
                 Ok(())
             }
-            Action::RootPropagation(flags) => mounts::propagate_all(*flags),
             Action::Rlimit { resource, soft, hard } => set_limit(*resource, *soft, *hard),
             Action::Umask(mask) => {
                 rustix::process::umask(Mode::from_raw_mode(*mask));
@@ -253,10 +254,9 @@ impl Init<'_> {
                 result => result.part(Operation::Talk)?,
             };
             self.wire = Wire::from_socket(connection);
-            match self.wire.receive() {
-                Ok(Some(Message::Start)) => break,
-                // Whoever connects without a word of sense does not start the container.
-                _ => {}
+            // Whoever connects without a word of sense does not start the container.
+            if matches!(self.wire.receive(), Ok(Some(Message::Start))) {
+                break;
             }
         }
         if self.setup.program.args.is_empty() {

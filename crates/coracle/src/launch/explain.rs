@@ -167,9 +167,8 @@ fn of_program(failure: &Failure, program: &Program) -> Error {
     let name = program.args.first().map(|name| name.to_string_lossy().into_owned());
     let name = name.unwrap_or_default();
     let reason = match failure.operation {
-        Operation::NotInPath => failure.operation.words().to_owned(),
+        Operation::NotInPath | Operation::NoProcess => failure.operation.words().to_owned(),
         Operation::StatProgram => format!("stat {name}: {}", errno_text(failure.errno)),
-        Operation::NoProcess => failure.operation.words().to_owned(),
         _ => errno_text(failure.errno).into_owned(),
     };
     let error = Error::new("unable to start container process")

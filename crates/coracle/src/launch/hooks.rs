@@ -50,13 +50,13 @@ fn run_one(hook: &Hook, state: &[u8], bundle: &Path) -> Result<()> {
         let _ = stdin.write_all(state);
     }
     let limit = hook.timeout.and_then(|seconds| u64::try_from(seconds).ok());
-    if let Some(seconds) = limit {
-        if !ends_within(&child, Duration::from_secs(seconds))? {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(Error::new(format!("hook {} did not end within {seconds} s", hook.path))
-                .help("raise its timeout, or find out what it waits for"));
-        }
+    if let Some(seconds) = limit
+        && !ends_within(&child, Duration::from_secs(seconds))?
+    {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(Error::new(format!("hook {} did not end within {seconds} s", hook.path))
+            .help("raise its timeout, or find out what it waits for"));
     }
     let output = child.wait_with_output().what(|| format!("waiting for hook {}", hook.path))?;
     if output.status.success() {

@@ -46,8 +46,8 @@ pub(crate) fn assert_single_threaded() -> Result<(), Errno> {
 /// namespaces (`CLONE_NEW*` in `flags`) and, if given, born into the cgroup v2 directory `cgroup`.
 ///
 /// The caller is single-threaded (see [`assert_single_threaded`]).
+#[allow(clippy::cast_sign_loss)] // descriptors and flags are not negative
 pub(crate) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Errno> {
-    #[allow(clippy::cast_sign_loss)] // descriptors and flags are not negative
     let mut pidfd: i32 = -1;
     let mut args = CloneArgs {
         flags: flags | libc::CLONE_PIDFD as u64,
