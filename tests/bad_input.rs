@@ -203,7 +203,7 @@ fn programs_that_cannot_run() {
         ("no-such-program", "executable file not found in $PATH"),
         ("/no/such/program", "no such file or directory"),
         ("/etc/passwd", "permission denied"),
-        ("/etc", "permission denied"),
+        ("/etc", "is a directory"),
         ("/etc/passwd/x", "not a directory"),
     ] {
         let bundle = coracle.bundle().args([program]);
