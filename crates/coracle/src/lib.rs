@@ -1,5 +1,15 @@
 //! An OCI container runtime for Linux.
 
+pub mod cgroup;
+pub mod config;
+pub mod container;
 pub mod error;
+pub mod plan;
+pub mod store;
+
+mod init;
+mod launch;
+mod sys;
+mod wire;
 
 pub use error::{Errno, Error, Kind, Result};

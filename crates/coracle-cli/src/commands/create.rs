@@ -1,0 +1,31 @@
+//! `create`.
+
+use clap::ArgMatches;
+use coracle::Result;
+use coracle::container::{self, Request};
+
+use super::{flag, id, path};
+use crate::globals::Globals;
+use crate::log::Log;
+
+pub(super) fn main(options: &ArgMatches, globals: &Globals, log: &mut Log) -> Result<u8> {
+    let request = Request { detached: true, ..request(options) };
+    container::create(&globals.store, &request, &mut |message| log.warn(message))?;
+    Ok(0)
+}
+
+/// The options that `create` and `run` share.
+pub(super) fn request(options: &ArgMatches) -> Request {
+    Request {
+        id: id(options).to_owned(),
+        bundle: path(options, "bundle").unwrap_or_default(),
+        console_socket: path(options, "console-socket"),
+        pidfd_socket: path(options, "pidfd-socket"),
+        pid_file: path(options, "pid-file"),
+        no_pivot: flag(options, "no-pivot"),
+        no_new_keyring: flag(options, "no-new-keyring"),
+        preserve_fds: options.get_one("preserve-fds").copied().unwrap_or(0),
+        start: false,
+        detached: false,
+    }
+}

@@ -1,0 +1,59 @@
+//! One file for each command: its options into a request, the library's answer into output.
+
+mod create;
+mod delete;
+mod exec;
+mod hello;
+mod kill;
+mod list;
+mod plan;
+mod run;
+mod spec;
+mod start;
+mod state;
+
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+use coracle::{Error, Result};
+
+use crate::globals::Globals;
+use crate::log::Log;
+
+/// Does what was asked; the exit code.
+pub(crate) fn run(command: &str, options: &ArgMatches, globals: &Globals, log: &mut Log) -> Result<u8> {
+    match command {
+        "create" => create::main(options, globals, log),
+        "delete" => delete::main(options, globals, log),
+        "exec" => exec::main(options, globals),
+        "hello" => hello::main(),
+        "kill" => kill::main(options, globals),
+        "list" => list::main(options, globals, log),
+        "plan" => plan::main(options),
+        "run" => run::main(options, globals, log),
+        "spec" => spec::main(options, globals),
+        "start" => start::main(options, globals),
+        "state" => state::main(options, globals),
+        other => Err(Error::new(format!("no such command: {other}"))),
+    }
+}
+
+/// The container's ID.
+fn id(options: &ArgMatches) -> &str {
+    options.get_one::<String>("id").map_or("", String::as_str)
+}
+
+/// Whether a flag is set.
+fn flag(options: &ArgMatches, name: &str) -> bool {
+    options.get_one::<bool>(name).copied().unwrap_or(false)
+}
+
+/// A path given as an option.
+fn path(options: &ArgMatches, name: &str) -> Option<PathBuf> {
+    options.get_one::<PathBuf>(name).filter(|path| !path.as_os_str().is_empty()).cloned()
+}
+
+/// An exit code as the system has it: 0 to 255.
+fn code(code: i32) -> u8 {
+    u8::try_from(code & 0xff).unwrap_or(u8::MAX)
+}

@@ -1,0 +1,21 @@
+//! `plan`.
+
+use clap::ArgMatches;
+use coracle::Result;
+use coracle::container::{self, Request};
+
+use super::{flag, path};
+use crate::log::say;
+
+pub(super) fn main(options: &ArgMatches) -> Result<u8> {
+    let request = Request {
+        id: "ID".to_owned(),
+        bundle: path(options, "bundle").unwrap_or_default(),
+        no_pivot: flag(options, "no-pivot"),
+        no_new_keyring: flag(options, "no-new-keyring"),
+        ..Request::default()
+    };
+    let (_, _, plan) = container::prepare(&request)?;
+    say(&plan.to_string(), true);
+    Ok(0)
+}

@@ -1,0 +1,16 @@
+//! `state`.
+
+use clap::ArgMatches;
+use coracle::{Error, Result, container};
+
+use super::id;
+use crate::globals::Globals;
+use crate::log::say;
+
+pub(super) fn main(options: &ArgMatches, globals: &Globals) -> Result<u8> {
+    let state = container::state(&globals.store, id(options))?;
+    let text = serde_json::to_string_pretty(&state)
+        .map_err(|error| Error::new("encoding the state").because(error.to_string()))?;
+    say(&text, true);
+    Ok(0)
+}

@@ -1,0 +1,238 @@
+//! From bytes to types, and errors that say where and why.
+//!
+//! A good file is read once, straight into its types. Only a bad one is read again: once more to
+//! learn which part of it is wrong, and once more to show what stands there.
+
+use std::borrow::Cow;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
+
+use super::Spec;
+use crate::error::{Error, Kind, Result};
+
+impl Spec {
+    /// Reads a config.json. Nothing is checked but its form: see [`check`](super::check).
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        parse(json, "config.json")
+    }
+}
+
+/// Reads any of the types of config.json by itself, as `exec --process` and `update --resources`
+/// are given one. Errors name `file`.
+pub fn parse<T: DeserializeOwned>(json: &[u8], file: impl Into<Cow<'static, str>>) -> Result<T> {
+    serde_json::from_slice(json).map_err(|error| explain::<T>(json, file.into(), &error))
+}
+
+/// Finds out what is wrong with a file that could not be read.
+fn explain<T: DeserializeOwned>(
+    json: &[u8],
+    file: Cow<'static, str>,
+    error: &serde_json::Error,
+) -> Error {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let failure = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        Err(located) if located.inner().is_data() => mismatch(json, &located),
+        _ => malformed(json, error),
+    };
+    let reading = Error::new(format!("reading {file}")).kind(Kind::Config).in_file(file);
+    let error = reading.because(failure.because);
+    let error = match failure.place {
+        Some((pointer, value)) => error.at(pointer, value),
+        None => error,
+    };
+    match failure.help {
+        Some(help) => error.help(help),
+        None => error,
+    }
+}
+
+/// What an error is made of.
+struct Failure {
+    because: Cow<'static, str>,
+    place: Option<(String, Option<String>)>,
+    help: Option<String>,
+}
+
+/// The file is no JSON.
+fn malformed(json: &[u8], error: &serde_json::Error) -> Failure {
+    let plain =
+        |because: Cow<'static, str>, help: Option<String>| Failure { because, place: None, help };
+    if json.trim_ascii().is_empty() {
+        return plain("the file is empty".into(), None);
+    }
+    if json.starts_with("\u{feff}".as_bytes()) {
+        let help = "save it as plain UTF-8, without a byte order mark";
+        return plain("it begins with a byte order mark".into(), Some(help.into()));
+    }
+    if let Err(error) = std::str::from_utf8(json) {
+        let because = format!("not UTF-8: byte {} is no text", error.valid_up_to());
+        return plain(because.into(), Some("save it as plain UTF-8".into()));
+    }
+    let (line, column) = (error.line(), error.column());
+    let words = error.to_string();
+    let words = without_position(&words);
+    let reason = match words {
+        "recursion limit exceeded" => "nested more than 128 levels deep".into(),
+        "trailing characters" => "something follows the end of the object".into(),
+        _ => match words.strip_prefix("EOF while parsing ") {
+            Some(inside) => format!("the file ends inside {inside}").into(),
+            None => Cow::Borrowed(words),
+        },
+    };
+    plain(
+        format!("not valid JSON at line {line}, column {column}: {reason}").into(),
+        excerpt(json, line, column).map(|text| format!("look near {text}")),
+    )
+}
+
+/// The text around a place in the file; lines and columns count from 1, columns in bytes.
+fn excerpt(json: &[u8], line: usize, column: usize) -> Option<String> {
+    const BEFORE: usize = 30;
+    const AFTER: usize = 10;
+    let text = json.split(|&byte| byte == b'\n').nth(line.checked_sub(1)?)?;
+    let start = column.saturating_sub(BEFORE).min(text.len());
+    let end = column.saturating_add(AFTER).min(text.len());
+    let near = String::from_utf8_lossy(&text[start..end]);
+    let near = near.trim();
+    (!near.is_empty()).then(|| format!("`{near}`"))
+}
+
+/// The file is JSON, but not what the specification wants.
+fn mismatch(json: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) -> Failure {
+    let words = error.inner().to_string();
+    let words = without_position(&words);
+    let mut pointer = pointer(error.path());
+    let root = serde_json::from_slice::<Value>(json).ok();
+    let found = root.as_ref().and_then(|root| root.pointer(&pointer));
+
+    if let Some((name, _)) = quoted(words, "missing field `") {
+        push(&mut pointer, name);
+        return Failure {
+            because: format!("{name} is missing").into(),
+            place: Some((pointer, None)),
+            help: Some(format!("the specification requires `{name}` here")),
+        };
+    }
+    if let Some((name, _)) = quoted(words, "duplicate field `") {
+        push(&mut pointer, name);
+        return Failure {
+            because: format!("the key {name} appears twice").into(),
+            place: Some((pointer, None)),
+            help: Some("keep one of the two".into()),
+        };
+    }
+    if let Some((name, expected)) = quoted(words, "unknown variant `") {
+        // A key that is not known: the place is the object so far.
+        let value = if found.is_some_and(Value::is_object) {
+            push(&mut pointer, name);
+            None
+        } else {
+            found.map(Value::to_string)
+        };
+        let expected = expected.trim_start_matches(", expected ").replace('`', "");
+        return Failure {
+            because: "no such value".into(),
+            place: Some((pointer, value)),
+            help: Some(format!("known: {}", expected.trim_start_matches("one of "))),
+        };
+    }
+    let Some(wanted) = words.split_once(", expected ").map(|(_, wanted)| spoken(wanted)) else {
+        return Failure {
+            because: words.to_owned().into(),
+            place: Some((pointer, found.map(Value::to_string))),
+            help: None,
+        };
+    };
+    let because = match found {
+        // Out of range, or not whole: both are numbers.
+        Some(Value::Number(_)) if wanted.contains("number") => format!("{wanted} is expected"),
+        Some(found) => format!("{wanted} is expected, not {}", kind(found)),
+        None => format!("{wanted} is expected"),
+    };
+    Failure {
+        because: because.into(),
+        help: found.and_then(|found| hint(&wanted, found)),
+        place: Some((pointer, found.map(Value::to_string))),
+    }
+}
+
+/// `serde_json`'s words without the position at their end.
+fn without_position(words: &str) -> &str {
+    words.rsplit_once(" at line ").map_or(words, |(words, _)| words)
+}
+
+/// What stands between `before` and the next backtick, and what follows it.
+fn quoted<'a>(words: &'a str, before: &str) -> Option<(&'a str, &'a str)> {
+    words.strip_prefix(before)?.split_once('`')
+}
+
+/// What serde expects, in words for people.
+fn spoken(wanted: &str) -> Cow<'_, str> {
+    let (least, greatest) = match wanted {
+        "u16" => (0, u64::from(u16::MAX)),
+        "u32" => (0, u64::from(u32::MAX)),
+        "u64" => (0, u64::MAX),
+        "i32" => (i64::from(i32::MIN), i32::MAX.unsigned_abs().into()),
+        "i64" => (i64::MIN, i64::MAX.unsigned_abs()),
+        "a boolean" => return "true or false".into(),
+        "a sequence" => return "an array".into(),
+        other => return other.into(),
+    };
+    format!("a whole number from {least} to {greatest}").into()
+}
+
+/// What a value is, in words for people.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// How to write the same value rightly, if that is a matter of marks.
+fn hint(wanted: &str, found: &Value) -> Option<String> {
+    match found {
+        Value::Number(_) | Value::Bool(_) if wanted == "a string" => {
+            Some(format!("put it in quotes: \"{found}\""))
+        }
+        Value::String(text) if matches!(text.as_str(), "true" | "false") => {
+            (wanted == "true or false").then(|| format!("leave out the quotes: {text}"))
+        }
+        Value::String(text) if text.parse::<i128>().is_ok() => {
+            wanted.contains("number").then(|| format!("leave out the quotes: {text}"))
+        }
+        Value::String(_) if wanted == "an array" => Some(format!("put it in brackets: [{found}]")),
+        _ => None,
+    }
+}
+
+/// The path as a JSON pointer (RFC 6901).
+fn pointer(path: &Path) -> String {
+    let mut pointer = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => push(&mut pointer, &index.to_string()),
+            Segment::Map { key } => push(&mut pointer, key),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    pointer
+}
+
+/// Adds a step to a JSON pointer.
+fn push(pointer: &mut String, step: &str) {
+    pointer.push('/');
+    for letter in step.chars() {
+        match letter {
+            '~' => pointer.push_str("~0"),
+            '/' => pointer.push_str("~1"),
+            _ => pointer.push(letter),
+        }
+    }
+}

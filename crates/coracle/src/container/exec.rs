@@ -1,0 +1,133 @@
+//! `exec`: one more process in a running container.
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use rustix::process::Pid;
+
+use super::foreground::Attached;
+use super::handover;
+use super::kill::first_process;
+use super::state::{Status, status};
+use crate::cgroup::Cgroup;
+use crate::config::{NamespaceKind, Process, Spec};
+use crate::error::{Error, Kind, Result};
+use crate::init::{Gate, Setup};
+use crate::launch::{self, Joined};
+use crate::plan::{self, namespaces};
+use crate::store::Store;
+use crate::wire::Message;
+
+/// What to run in which container.
+#[derive(Clone, Debug, Default)]
+pub struct ExecRequest {
+    /// The container's ID.
+    pub id: String,
+    /// The process, as config.json would describe it.
+    pub process: Process,
+    /// A socket that the terminal is sent to.
+    pub console_socket: Option<PathBuf>,
+    /// A socket that a descriptor of the process is sent to.
+    pub pidfd_socket: Option<PathBuf>,
+    /// A file that the process's id is written to.
+    pub pid_file: Option<PathBuf>,
+    /// How many descriptors from 3 on the process keeps.
+    pub preserve_fds: u32,
+    /// Into a paused container too: it begins when that is resumed.
+    pub ignore_paused: bool,
+}
+
+/// The configuration of a container, as it was when it was made.
+pub fn config(store: &Store, id: &str) -> Result<Spec> {
+    let entry = store.open(id)?;
+    Spec::parse(&entry.read_config()?)
+}
+
+/// Starts a process in a container: joins its namespaces by the descriptor of its first process,
+/// in one setns(2). Returns once the program runs.
+pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
+    let entry = store.open(&request.id)?;
+    let record = entry.read()?;
+    let refused = |words: &'static str| Error::new(words).kind(Kind::State);
+    match status(&entry, &record) {
+        Status::Created | Status::Running => {}
+        Status::Paused if request.ignore_paused => {}
+        Status::Paused => {
+            return Err(refused(
+                "cannot exec in a paused container (use --ignore-paused to override)",
+            ));
+        }
+        Status::Creating => return Err(refused("cannot exec in a container that is being created")),
+        Status::Stopped => return Err(refused("cannot exec in a stopped container")),
+    }
+    let Some(first) = first_process(&record)? else {
+        return Err(refused("cannot exec in a stopped container"));
+    };
+    crate::config::check_process(&request.process, "/process")
+        .map_err(|error| error.in_file("exec"))?;
+    let spec = Spec::parse(&entry.read_config()?)?;
+    let linux = spec.linux.clone().unwrap_or_default();
+    let flags = linux.namespaces.iter().fold(0, |all, n| all | namespaces::flag_of(n.kind));
+    let user = linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User);
+    let host = super::look_at_host()?;
+    let plan = plan::exec(&request.process, &linux, user, &host)?;
+    let console = match &request.console_socket {
+        Some(path) => Some(handover::connect(path, "console socket")?),
+        None => None,
+    };
+
+    #[allow(clippy::cast_possible_truncation)] // CLONE_NEW* fit an int
+    let joined = [Joined { file: first, flags: flags as i32, index: 0 }];
+    let no_hooks = |_: &plan::Action| Ok(());
+    let setup = Setup {
+        steps: &plan.steps,
+        program: &plan.program,
+        preserve_fds: request.preserve_fds,
+        awaits_maps: false,
+        terminal_owner: Some(request.process.user.uid),
+        hooks: &no_hooks,
+    };
+    let child = launch::spawn(&joined, 0, None, &setup, Gate::Parent)?;
+    let mut attached = Attached::new(child);
+    let explain = |failure| {
+        launch::explain_steps(&failure, &plan.steps, &plan.program, &spec).in_file("exec")
+    };
+    let child = attached.child();
+    if let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) {
+        Cgroup::from_paths(&record.cgroup_paths).enter(pid, false)?;
+    }
+    child.tell(&Message::Continue)?;
+    let mut terminal = None;
+    loop {
+        match child.hear()? {
+            Some(Message::Console(master)) => match &console {
+                Some(socket) => handover::send(socket, "console", master.as_fd())?,
+                None => terminal = Some(master),
+            },
+            Some(Message::Ready) => break,
+            Some(Message::Failed(failure)) => return Err(explain(failure)),
+            Some(_) | None => return Err(Error::new("the process ended before its program started")),
+        }
+    }
+    if let Some(path) = &request.pidfd_socket {
+        let socket = handover::connect(path, "pidfd socket")?;
+        handover::send(&socket, "pidfd", child.pidfd.as_fd())?;
+    }
+    if let Some(path) = &request.pid_file {
+        handover::write_pid_file(path, child.pid)?;
+    }
+    child.tell(&Message::Start)?;
+    match child.hear()? {
+        None => {}
+        Some(Message::Failed(failure)) => {
+            if let Some(path) = &request.pid_file {
+                // conmon takes a pid file for a process that started.
+                let _ = std::fs::remove_file(path);
+            }
+            return Err(explain(failure));
+        }
+        Some(_) => return Err(Error::new("the process said something that makes no sense")),
+    }
+    attached.started(terminal);
+    Ok(attached)
+}

@@ -1,0 +1,49 @@
+//! Containers: made, started, looked at, signalled and removed.
+//!
+//! What clones a process ([`create()`], [`exec()`]) must run in a process with one thread, such as
+//! the coracle command; everything else works from anywhere.
+
+mod create;
+mod delete;
+mod exec;
+mod foreground;
+mod handover;
+mod kill;
+mod relay;
+mod start;
+mod state;
+
+pub use create::{Created, Request, create, prepare};
+pub use delete::delete;
+pub use exec::{ExecRequest, config, exec};
+pub use foreground::{Attached, attach, prepare_signals, run};
+pub use kill::kill;
+pub use start::start;
+pub use state::{State, Status, list, state};
+
+use rustix::process::geteuid;
+
+use crate::cgroup;
+use crate::error::Result;
+use crate::plan::Host;
+
+/// Looks at the host, as far as planning has to know it.
+pub fn look_at_host() -> Result<Host> {
+    let rootless = !geteuid().is_root() || in_user_namespace();
+    let own_cgroups = rootless.then(|| std::fs::read_to_string("/proc/self/cgroup").ok()).flatten();
+    let cgroups = cgroup::Layout::detect()?;
+    Ok(Host { rootless, cgroup_namespace: false, cgroups, own_cgroups })
+}
+
+/// Whether this process is in a user namespace below the first: the first one maps all ids to
+/// themselves (user_namespaces(7)).
+fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// Whether a configuration has this word anywhere. Most have no hooks, and looking for the word
+/// saves reading it all.
+fn mentions(config: &[u8], word: &str) -> bool {
+    config.windows(word.len()).any(|window| window == word.as_bytes())
+}

@@ -1,0 +1,91 @@
+//! `start`.
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+
+use super::create::socket_address;
+use super::state::{Status, hook_state, status};
+use crate::config::Spec;
+use crate::error::{Context, Error, Kind, Result};
+use crate::launch::{self, hooks};
+use crate::plan::{self, Plan};
+use crate::store::{Entry, Record, Store};
+use crate::wire::{Message, Wire};
+
+/// Starts a created container: returns once its program runs.
+pub fn start(store: &Store, id: &str) -> Result<()> {
+    let entry = store.open(id)?;
+    entry.lock()?;
+    let record = entry.read()?;
+    let refused = |words: &'static str| Err(Error::new(words).kind(Kind::State));
+    match status(&entry, &record) {
+        // This command's own lock makes it look as if somebody were at it.
+        Status::Created | Status::Creating => {}
+        Status::Running | Status::Paused => {
+            return refused("cannot start an already running container");
+        }
+        Status::Stopped => return refused("cannot start a container that has stopped"),
+    }
+    let wire = Wire::from_socket(reach(&entry)?);
+    wire.send(&Message::Start).what(|| "telling the container to start")?;
+    loop {
+        match wire.receive().what(|| "listening to the container")? {
+            // execve has closed it.
+            None => break,
+            Some(Message::Failed(failure)) => {
+                entry.mark_started();
+                let (spec, plan) = plan_again(&entry, &record)?;
+                return Err(launch::explain(&failure, &plan, &spec));
+            }
+            Some(_) => {}
+        }
+    }
+    entry.mark_started();
+    entry.unlock();
+    poststart(&entry, &record)
+}
+
+/// Connects to the waiting init.
+fn reach(entry: &Entry) -> Result<std::os::fd::OwnedFd> {
+    let what = || "reaching the container's first process";
+    let socket =
+        socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .what(what)?;
+    match connect(&socket, &socket_address(entry)?) {
+        Ok(()) => Ok(socket),
+        Err(Errno::CONNREFUSED | Errno::NOENT) => {
+            Err(Error::new("cannot start an already running container").kind(Kind::State))
+        }
+        Err(errno) => Err(Error::new(what()).os(errno)),
+    }
+}
+
+/// The plan of an existing container, made again: only an error has use for it.
+pub(super) fn plan_again(entry: &Entry, record: &Record) -> Result<(Spec, Plan)> {
+    let spec = Spec::parse(&entry.read_config()?)?;
+    let options = plan::Options {
+        id: record.id.clone(),
+        bundle: record.bundle().into(),
+        no_pivot: record.options.no_pivot,
+        no_new_keyring: record.options.no_new_keyring,
+        preserve_fds: record.options.preserve_fds,
+    };
+    let plan = plan::build(&spec, &options, &super::look_at_host()?)?;
+    Ok((spec, plan))
+}
+
+/// Runs the poststart hooks; a container one of which fails is stopped (runtime.md, step 9).
+pub(super) fn poststart(entry: &Entry, record: &Record) -> Result<()> {
+    let bytes = entry.read_config()?;
+    // Most have none, and this saves reading it all.
+    if !super::mentions(&bytes, "poststart") {
+        return Ok(());
+    }
+    let spec = Spec::parse(&bytes)?;
+    let list = spec.hooks.as_ref().map_or(&[][..], |hooks| &hooks.poststart);
+    let state = hook_state(record, "running", record.init_process_pid);
+    hooks::run(list, "poststart", &state, record.bundle().as_ref()).map_err(|(_, error)| {
+        super::delete::end(record);
+        error
+    })
+}

@@ -1,0 +1,100 @@
+//! Device nodes and links.
+
+use std::ffi::{CStr, CString};
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fstat, mknodat, symlinkat,
+    unlinkat,
+};
+use rustix::io::Errno;
+
+use super::failure::{Failed, Outcome, Part};
+use super::mounts;
+use super::root::Root;
+use crate::plan::{Device, DeviceKind};
+use crate::wire::Operation;
+
+/// The file type of a device.
+fn file_type(kind: DeviceKind) -> FileType {
+    match kind {
+        DeviceKind::Char => FileType::CharacterDevice,
+        DeviceKind::Block => FileType::BlockDevice,
+        DeviceKind::Fifo => FileType::Fifo,
+    }
+}
+
+/// Makes a node, or binds the host's.
+pub(super) fn make(root: &Root, device: &Device) -> Outcome {
+    let kind = file_type(device.kind);
+    let number = rustix::fs::makedev(device.major, device.minor);
+    if device.bind {
+        let host = [b"/", device.path.to_bytes()].concat();
+        let host = CString::new(host).unwrap_or_default();
+        let tree = mounts::host_device(&host, kind, number)?;
+        return mounts::attach_file(root, &tree, &device.path);
+    }
+    let (parent, name) = root.parent(&device.path).part(Operation::OpenTarget)?;
+    let mode = Mode::from_raw_mode(device.mode);
+    match mknodat(&parent, &name, kind, mode, number) {
+        Ok(()) => {}
+        // One that is there serves if it is this device.
+        Err(Errno::EXIST) => {
+            let there = root
+                .open(&device.path, OFlags::PATH | OFlags::NOFOLLOW)
+                .part(Operation::OpenTarget)?;
+            let stat = fstat(&there).part(Operation::OpenTarget)?;
+            let same = FileType::from_raw_mode(stat.st_mode) == kind
+                && (kind == FileType::Fifo || stat.st_rdev == number);
+            if !same {
+                return Err(Failed::new(Operation::OtherNode, Errno::EXIST));
+            }
+        }
+        // No right to make devices: the host's own will do (config-linux.md, "Devices").
+        Err(Errno::PERM) if kind != FileType::Fifo => {
+            let bound = Device { bind: true, ..device.clone() };
+            return make(root, &bound);
+        }
+        Err(errno) => return Err(Failed::new(Operation::MakeNode, errno)),
+    }
+    if device.uid != 0 || device.gid != 0 {
+        let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
+        chownat(&parent, &name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            .part(Operation::SetOwner)?;
+        // Changing the owner may have cleared bits of the mode.
+        chmodat(&parent, &name, mode, AtFlags::empty()).part(Operation::SetMode)?;
+    }
+    Ok(())
+}
+
+/// Makes a link. One that is there stays, but for /dev/ptmx, which must be the container's own.
+pub(super) fn link(root: &Root, path: &CStr, target: &CStr, only_if: Option<&CStr>) -> Outcome {
+    if let Some(needed) = only_if {
+        let host = [b"/proc/", needed.to_bytes()].concat();
+        if !mounts::exists_on_host(&CString::new(host).unwrap_or_default()) {
+            return Ok(());
+        }
+    }
+    let (parent, name) = root.parent(path).part(Operation::OpenTarget)?;
+    match symlinkat(target, &parent, &name) {
+        Err(Errno::EXIST) if path == c"dev/ptmx" => {
+            unlinkat(&parent, &name, AtFlags::empty()).part(Operation::MakeLink)?;
+            symlinkat(target, &parent, &name).part(Operation::MakeLink)
+        }
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(Failed::new(Operation::MakeLink, errno)),
+    }
+}
+
+/// Writes to a file of the host's /proc, in one write(2), as the kernel wants it.
+pub(super) fn write_proc(path: &CStr, value: &CStr) -> Outcome {
+    let host = [b"/proc/", path.to_bytes()].concat();
+    let host = CString::new(host).unwrap_or_default();
+    let file = rustix::fs::openat(CWD, &host, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+        .part(Operation::OpenFile)?;
+    let bytes = value.to_bytes();
+    match rustix::io::write(&file, bytes) {
+        Ok(written) if written == bytes.len() => Ok(()),
+        Ok(_) => Err(Failed::new(Operation::WriteFile, Errno::IO)),
+        Err(errno) => Err(Failed::new(Operation::WriteFile, errno)),
+    }
+}

@@ -1,0 +1,293 @@
+//! The child's half: from the clone to execve, one step of the plan after the other.
+//!
+//! This runs in the new process, in the new namespaces, on a copy of the parent's memory. It
+//! decides nothing: the plan says what to do, and what cannot be known before (the kind of a bind
+//! source, whether a path is there, whether mknod is allowed) is judged here on descriptors. A step
+//! that fails goes back whole, as numbers, and the process ends.
+
+mod console;
+mod devices;
+mod failure;
+mod identity;
+mod mounts;
+mod program;
+mod root;
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit};
+
+use failure::{Failed, Outcome, Part};
+use mounts::Masks;
+use root::Root;
+
+use crate::plan::{Action, Program, Step};
+use crate::sys;
+use crate::wire::{Message, Operation, Wire};
+
+/// What init needs beside the steps.
+pub(crate) struct Setup<'a> {
+    /// The steps.
+    pub(crate) steps: &'a [Step],
+    /// What is executed at the end.
+    pub(crate) program: &'a Program,
+    /// How many descriptors from 3 on the program keeps.
+    pub(crate) preserve_fds: u32,
+    /// Whether ids have to be mapped before the process may hide from its own parent.
+    pub(crate) awaits_maps: bool,
+    /// Who will run on the terminal, for its owner.
+    pub(crate) terminal_owner: Option<u32>,
+    /// Runs a list of hooks inside the container.
+    pub(crate) hooks: &'a dyn Fn(&Action) -> Result<(), (u32, Vec<u8>)>,
+}
+
+/// Where the word to start comes from.
+pub(crate) enum Gate {
+    /// From the parent, over the wire: `run` and `exec`.
+    Parent,
+    /// From whoever connects to this socket later: `create`. The lock on exec.fifo, held until
+    /// execve, tells `state` that the container was not started yet.
+    Listener {
+        /// The listening socket.
+        socket: OwnedFd,
+        /// The locked exec.fifo.
+        lock: OwnedFd,
+    },
+}
+
+/// Does all the steps. Never returns: it becomes the program, or ends after saying why not.
+pub(crate) fn run(setup: &Setup<'_>, wire: Wire, gate: Gate) -> ! {
+    let mut init = Init {
+        setup,
+        wire,
+        gate: Some(gate),
+        listener_lock: None,
+        root: None,
+        masks: Masks::default(),
+        path: None,
+        home: None,
+        directory_pending: false,
+    };
+    if let Err((step, failed)) = init.all() {
+        // If even this does not arrive, the closed wire says that something is wrong.
+        let _ = init.wire.send(&Message::Failed(failed.in_step(step)));
+    }
+    sys::process::exit(1)
+}
+
+/// The state of a process on its way to the container's.
+struct Init<'a> {
+    setup: &'a Setup<'a>,
+    wire: Wire,
+    gate: Option<Gate>,
+    /// Held, not used: execve gives it back.
+    listener_lock: Option<OwnedFd>,
+    root: Option<Root>,
+    masks: Masks,
+    path: Option<CString>,
+    home: Option<CString>,
+    /// The working directory is still to be entered, as the user.
+    directory_pending: bool,
+}
+
+impl Init<'_> {
+    fn all(&mut self) -> Result<(), (u32, Failed)> {
+        self.prepare().map_err(|failed| (crate::wire::Failure::STAGE, failed))?;
+        for (step, number) in self.setup.steps.iter().zip(0..) {
+            self.perform(&step.action).map_err(|failed| (number, failed))?;
+        }
+        Ok(())
+    }
+
+    /// What holds whatever the plan says.
+    fn prepare(&mut self) -> Outcome {
+        sys::signal::reset();
+        rustix::process::umask(Mode::empty());
+        let first = 3 + self.setup.preserve_fds;
+        sys::process::close_on_exec_from(first).part(Operation::CloseFiles)?;
+        if self.setup.awaits_maps { Ok(()) } else { identity::forbid_tracing() }
+    }
+
+    fn root(&self) -> Result<&Root, Failed> {
+        // The plan makes the root before anything in it.
+        self.root.as_ref().ok_or(Failed::new(Operation::Itself, Errno::NOENT))
+    }
+
+    fn perform(&mut self, action: &Action) -> Outcome {
+        match action {
+            Action::AwaitParent => self.await_message(|m| matches!(m, Message::Continue)),
+            Action::BecomeRoot => identity::become_root(),
+            Action::NewSession => rustix::process::setsid().map(drop).part(Operation::Itself),
+            Action::SessionKeyring(name) => match sys::keyring::join_session_keyring(name) {
+                // A kernel without keyrings has none to leak.
+                Err(Errno::NOSYS) => Ok(()),
+                result => result.part(Operation::Itself),
+            },
+            Action::CgroupNamespace => {
+                sys::process::unshare(libc::CLONE_NEWCGROUP).part(Operation::Itself)
+            }
+            Action::Propagation(flags) => mounts::propagate_all(*flags),
+            Action::Root { path, shared } => {
+                self.root = Some(mounts::make_root(path, *shared)?);
+                Ok(())
+            }
+            Action::JoinedRoot => {
+                self.root = Some(mounts::joined_root()?);
+                Ok(())
+            }
+            Action::Mount(mount) => mounts::make(self.root()?, mount),
+            Action::Attributes { target, set, clear, recursive } => {
+                mounts::set_attributes(self.root()?, target, *set, *clear, *recursive)
+            }
+            Action::Device(device) => devices::make(self.root()?, device),
+            Action::Link { path, target, only_if } => {
+                devices::link(self.root()?, path, target, only_if.as_deref())
+            }
+            Action::Console { size, bind } => {
+                let owner = self.setup.terminal_owner;
+                console::open(self.root()?, *size, *bind, owner, &self.wire)
+            }
+            Action::WriteProc { path, value } => devices::write_proc(path, value),
+            Action::Hostname(name) => {
+                rustix::system::sethostname(name.to_bytes()).part(Operation::Itself)
+            }
+            Action::Domainname(name) => {
+                rustix::system::setdomainname(name.to_bytes()).part(Operation::Itself)
+            }
+            Action::RuntimeHooks => {
+                self.wire.send(&Message::RuntimeHooks).part(Operation::Talk)?;
+                self.await_message(|m| matches!(m, Message::HooksDone))
+            }
+            Action::ContainerHooks | Action::StartHooks => {
+                (self.setup.hooks)(action).map_err(|(index, words)| {
+                    Failed::new(Operation::Hook, Errno::CANCELED).detail(index).words(words)
+                })
+            }
+            Action::ReadonlyPath(path) => mounts::make_readonly(self.root()?, path),
+            Action::MaskPath(path) => {
+                let root = self.root.as_ref().ok_or(Failed::new(Operation::Itself, Errno::NOENT))?;
+                self.masks.hide(root, path)
+            }
+            Action::EnterRoot { no_pivot } => {
+                mounts::enter(self.root()?, *no_pivot)?;
+                // The masks' descriptor and the root's are not needed any more.
+                self.masks = Masks::default();
+                self.root = None;
+                Ok(())
+            }
+            Action::RootPropagation(flags) => mounts::propagate_all(*flags),
+            Action::Rlimit { resource, soft, hard } => set_limit(*resource, *soft, *hard),
+            Action::Umask(mask) => {
+                rustix::process::umask(Mode::from_raw_mode(*mask));
+                Ok(())
+            }
+            Action::NoNewPrivileges => {
+                rustix::thread::set_no_new_privs(true).part(Operation::Itself)
+            }
+            Action::User(user) => identity::become_user(user),
+            Action::Home(uid) => {
+                self.home = Some(program::home(*uid));
+                Ok(())
+            }
+            Action::Directory(path) => {
+                self.root()?.directory(path).map(drop).part(Operation::Itself)
+            }
+            Action::WorkingDirectory(path) => match rustix::process::chdir(path.as_c_str()) {
+                // The user may be allowed what root is not, as on NFS.
+                Err(Errno::ACCESS) => {
+                    self.directory_pending = true;
+                    Ok(())
+                }
+                result => result.part(Operation::Itself),
+            },
+            Action::CheckDirectory(path) => {
+                if self.directory_pending {
+                    rustix::process::chdir(path.as_c_str()).part(Operation::Itself)?;
+                }
+                check_directory()
+            }
+            Action::FindProgram => {
+                self.path = Some(program::find(self.setup.program)?);
+                Ok(())
+            }
+            Action::AwaitStart => self.await_start(),
+            Action::Execute => {
+                let path = self.path.as_deref().unwrap_or_default();
+                Err(program::execute(path, self.setup.program, self.home.as_deref()))
+            }
+        }
+    }
+
+    /// Waits for a word of the parent; without a parent there is nobody to be a container for.
+    fn await_message(&self, expected: impl Fn(&Message) -> bool) -> Outcome {
+        match self.wire.receive().part(Operation::Talk)? {
+            Some(message) if expected(&message) => Ok(()),
+            Some(_) => Err(Failed::new(Operation::Talk, Errno::PROTO)),
+            None => sys::process::exit(1),
+        }
+    }
+
+    fn await_start(&mut self) -> Outcome {
+        self.wire.send(&Message::Ready).part(Operation::Talk)?;
+        self.await_message(|m| matches!(m, Message::Start))?;
+        let Some(Gate::Listener { socket, lock }) = self.gate.take() else { return Ok(()) };
+        self.listener_lock = Some(lock);
+        loop {
+            let flags = rustix::net::SocketFlags::CLOEXEC;
+            let connection = match rustix::net::accept_with(&socket, flags) {
+                Err(Errno::INTR | Errno::CONNABORTED) => continue,
+                result => result.part(Operation::Talk)?,
+            };
+            self.wire = Wire::from_socket(connection);
+            match self.wire.receive() {
+                Ok(Some(Message::Start)) => break,
+                // Whoever connects without a word of sense does not start the container.
+                _ => {}
+            }
+        }
+        if self.setup.program.args.is_empty() {
+            return Err(Failed::new(Operation::NoProcess, Errno::NOENT));
+        }
+        Ok(())
+    }
+}
+
+/// setrlimit(2).
+fn set_limit(resource: u32, soft: u64, hard: u64) -> Outcome {
+    let resource = match resource {
+        0 => Resource::Cpu,
+        1 => Resource::Fsize,
+        2 => Resource::Data,
+        3 => Resource::Stack,
+        4 => Resource::Core,
+        5 => Resource::Rss,
+        6 => Resource::Nproc,
+        7 => Resource::Nofile,
+        8 => Resource::Memlock,
+        9 => Resource::As,
+        10 => Resource::Locks,
+        11 => Resource::Sigpending,
+        12 => Resource::Msgqueue,
+        13 => Resource::Nice,
+        14 => Resource::Rtprio,
+        _ => Resource::Rttime,
+    };
+    // RLIM_INFINITY, all ones, is how both config.json and the kernel say "no limit".
+    let limit = |value| (value != u64::MAX).then_some(value);
+    let new = Rlimit { current: limit(soft), maximum: limit(hard) };
+    rustix::process::setrlimit(resource, new).part(Operation::Itself)
+}
+
+/// A working directory outside the root has no path that leads there (getcwd(2)): the way out that
+/// a leaked descriptor of a host directory gives (CVE-2024-21626).
+fn check_directory() -> Outcome {
+    let cwd = rustix::process::getcwd(Vec::new()).part(Operation::Itself)?;
+    if cwd.to_bytes().starts_with(b"/") {
+        Ok(())
+    } else {
+        Err(Failed::new(Operation::OutsideRoot, Errno::NOENT))
+    }
+}

@@ -1,0 +1,196 @@
+//! A failure that came back as numbers, made into an error for people.
+
+use std::fmt::Write;
+
+use rustix::io::Errno;
+
+use crate::config::Spec;
+use crate::error::{Error, Kind, errno_text};
+use crate::plan::{Action, Mount, Plan, Program, Source, Step};
+use crate::wire::{Failure, Operation};
+
+/// Explains a failed step of a plan.
+pub(crate) fn explain(failure: &Failure, plan: &Plan, spec: &Spec) -> Error {
+    explain_steps(failure, &plan.steps, &plan.program, spec)
+}
+
+/// Explains a failed step.
+pub(crate) fn explain_steps(
+    failure: &Failure,
+    steps: &[Step],
+    program: &Program,
+    spec: &Spec,
+) -> Error {
+    match steps.get(failure.step as usize) {
+        Some(step) => of_step(failure, step, program, spec),
+        None => stage(failure),
+    }
+}
+
+/// Explains a failure before the first step.
+pub(crate) fn stage(failure: &Failure) -> Error {
+    let error = Error::new("starting the container's first process")
+        .because(failure.operation.words())
+        .os(failure.errno);
+    match failure.operation {
+        Operation::JoinNamespace => {
+            error.at(format!("/linux/namespaces/{}", failure.detail), None)
+        }
+        _ => error,
+    }
+}
+
+fn of_step(failure: &Failure, step: &Step, program: &Program, spec: &Spec) -> Error {
+    if matches!(step.action, Action::FindProgram | Action::Execute) {
+        return of_program(failure, program);
+    }
+    let mut cause = failure.operation.words().to_owned();
+    if !failure.words.is_empty() {
+        if !cause.is_empty() {
+            cause.push_str(": ");
+        }
+        let _ = write!(cause, "{}", String::from_utf8_lossy(&failure.words));
+    }
+    let mut error = Error::new(step.action.to_string());
+    if !cause.is_empty() {
+        error = error.because(cause);
+    }
+    if failure.operation != Operation::Hook {
+        error = error.os(failure.errno);
+    }
+    if let Some(mut pointer) = step.origin.pointer() {
+        let mut value = None;
+        match (&step.action, failure.operation) {
+            (Action::Mount(_), Operation::SetOption) if failure.detail > 0 => {
+                let option = failure.detail - 1;
+                value = option_text(spec, &pointer, option as usize);
+                let _ = write!(pointer, "/options/{option}");
+            }
+            (Action::Mount(_), Operation::OpenFilesystem) => {
+                value = mount_of(spec, &pointer).and_then(|mount| quoted(mount.kind.as_ref()));
+                pointer.push_str("/type");
+            }
+            (Action::Mount(_), Operation::OpenSource) => {
+                value = mount_of(spec, &pointer).and_then(|mount| quoted(mount.source.as_ref()));
+                pointer.push_str("/source");
+            }
+            (Action::Mount(_), Operation::OpenTarget | Operation::StrictTarget) => {
+                value = mount_of(spec, &pointer).map(|mount| format!("{:?}", mount.destination));
+                pointer.push_str("/destination");
+            }
+            (Action::Hostname(name) | Action::Domainname(name), _) => {
+                value = Some(format!("{:?}", name.to_string_lossy()));
+            }
+            (Action::WorkingDirectory(path) | Action::CheckDirectory(path), _) => {
+                value = Some(format!("{:?}", path.to_string_lossy()));
+            }
+            (Action::ContainerHooks | Action::StartHooks, Operation::Hook) => {
+                let _ = write!(pointer, "/{}", failure.detail);
+            }
+            _ => {}
+        }
+        error = error.at(pointer, value);
+    }
+    match help(failure, &step.action) {
+        Some(help) => error.help(help),
+        None => error,
+    }
+}
+
+/// The mount that a pointer such as `/mounts/3` means.
+fn mount_of<'a>(spec: &'a Spec, pointer: &str) -> Option<&'a crate::config::Mount> {
+    let index = pointer.strip_prefix("/mounts/")?.parse::<usize>().ok()?;
+    spec.mounts.get(index)
+}
+
+fn option_text(spec: &Spec, pointer: &str, option: usize) -> Option<String> {
+    quoted(mount_of(spec, pointer)?.options.get(option))
+}
+
+fn quoted(text: Option<&String>) -> Option<String> {
+    text.map(|text| format!("{text:?}"))
+}
+
+/// What a reader can do, where that is known.
+fn help(failure: &Failure, action: &Action) -> Option<&'static str> {
+    match (action, failure.operation, failure.errno) {
+        (Action::Mount(mount), operation, errno) => mount_help(mount, operation, errno),
+        (Action::Rlimit { .. }, _, Errno::PERM) => {
+            Some("raising a hard limit takes CAP_SYS_RESOURCE; ask for less")
+        }
+        (Action::User(_), Operation::SetCapabilities | Operation::SetAmbient, Errno::PERM) => {
+            Some("a capability that the runtime does not have itself cannot be given")
+        }
+        (Action::User(_), Operation::SetUid | Operation::SetGid, Errno::INVAL) => {
+            Some("the id is not mapped in the container's user namespace")
+        }
+        (Action::Root { .. }, _, Errno::NOENT | Errno::NOTDIR) => {
+            Some("root.path is a directory, absolute or relative to the bundle")
+        }
+        (Action::EnterRoot { no_pivot: false }, Operation::Pivot, Errno::INVAL) => {
+            Some("on a root in a ramfs, --no-pivot is the way")
+        }
+        (Action::Device(_), Operation::OtherNode, _) => {
+            Some("remove the file from the root file system, or take the device out")
+        }
+        _ => None,
+    }
+}
+
+fn mount_help(mount: &Mount, operation: Operation, errno: Errno) -> Option<&'static str> {
+    match (&mount.source, operation, errno) {
+        (Source::Filesystem { .. }, Operation::OpenFilesystem, Errno::NODEV) => {
+            Some("this kernel has no such file system; see /proc/filesystems")
+        }
+        (_, Operation::SetOption, Errno::INVAL) => {
+            Some("the file system does not know this option, or not this value of it")
+        }
+        (_, Operation::StrictTarget, _) => {
+            Some("proc and sysfs go on an ordinary directory that no link leads to")
+        }
+        (_, Operation::OpenTarget, Errno::ROFS) => {
+            Some("the mount point is missing and the file system is read-only: make it in the image")
+        }
+        (_, Operation::KindOfTarget, _) => {
+            Some("a directory goes on a directory, a file on a file")
+        }
+        (Source::Filesystem { .. }, Operation::CreateFilesystem | Operation::MakeMount, Errno::PERM) => {
+            Some("a user namespace may mount this only with the matching namespace of its own")
+        }
+        _ => None,
+    }
+}
+
+/// A program that was not found or could not be executed, in the words that engines look for
+/// (cli.md, "Text they match").
+fn of_program(failure: &Failure, program: &Program) -> Error {
+    let name = program.args.first().map(|name| name.to_string_lossy().into_owned());
+    let name = name.unwrap_or_default();
+    let reason = match failure.operation {
+        Operation::NotInPath => failure.operation.words().to_owned(),
+        Operation::StatProgram => format!("stat {name}: {}", errno_text(failure.errno)),
+        Operation::NoProcess => failure.operation.words().to_owned(),
+        _ => errno_text(failure.errno).into_owned(),
+    };
+    let error = Error::new("unable to start container process")
+        .because(format!("exec: {name:?}: {reason}"))
+        .at("/process/args/0", Some(format!("{name:?}")))
+        .kind(Kind::Program);
+    match (failure.operation, failure.errno) {
+        (Operation::NotInPath, _) => {
+            error.help("give its path in the container, or set PATH in /process/env")
+        }
+        (Operation::StatProgram, Errno::NOENT) => {
+            error.help("the path is looked up inside the root file system")
+        }
+        (Operation::ProgramNotExecutable, _) => error.help("chmod +x it, in the root file system"),
+        (Operation::Exec, Errno::NOENT) => {
+            error.help("the file is there; its interpreter or dynamic loader is not")
+        }
+        (Operation::Exec, Errno::NOEXEC) => {
+            error.help("it is not a program for this machine, or a script without #!")
+        }
+        (Operation::NoProcess, _) => error.help("add \"process\" with \"args\" and \"cwd\""),
+        _ => error,
+    }
+}

@@ -1,0 +1,341 @@
+//! Everything that will be done, as plain data, in order, before anything is done.
+//!
+//! [`build`] is a pure function of the specification, the caller's [`Options`] and what was found
+//! out about the [`Host`]: it touches nothing, so it is tested without root, printed (`coracle
+//! plan`) and explained. Each [`Step`] carries its [`Origin`], the line of config.json that asked
+//! for it.
+
+mod devices;
+mod mount_options;
+mod mounts;
+mod origin;
+mod process;
+mod show;
+mod step;
+
+pub mod capability;
+pub mod namespaces;
+pub mod rlimit;
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+pub use namespaces::{IdMap, IdMaps, Join, Namespaces};
+pub use origin::Origin;
+pub use process::{ExecPlan, Program, exec};
+pub use step::{
+    Action, Capabilities, Device, DeviceKind, FsOption, Identity, Mount, Source, Step,
+};
+
+use crate::cgroup::{self, DeviceRule};
+use crate::config::{self, NamespaceKind, Spec};
+use crate::error::{Error, Result};
+
+/// A container, ready to be made.
+#[derive(Debug)]
+pub struct Plan {
+    /// The directory of the bundle, absolute.
+    pub bundle: PathBuf,
+    /// The directory of the root file system, absolute.
+    pub rootfs: PathBuf,
+    /// The namespaces to make and to join.
+    pub namespaces: Namespaces,
+    /// The container's cgroup.
+    pub cgroup: Cgroup,
+    /// What init does, in order.
+    pub steps: Vec<Step>,
+    /// What it becomes.
+    pub program: Program,
+    /// Whether the process has a terminal.
+    pub terminal: bool,
+    /// Whether the runtime lacks the host's root.
+    pub rootless: bool,
+}
+
+/// What is made in the cgroup hierarchy.
+#[derive(Debug)]
+pub struct Cgroup {
+    /// Where.
+    pub location: cgroup::Location,
+    /// The device rules, in the order of the configuration; empty: none are applied.
+    pub devices: Vec<DeviceRule>,
+    /// Whether the configuration asks for a cgroup or a limit, so that doing without is an error.
+    pub required: bool,
+}
+
+/// What the caller asks for beside config.json.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The container's ID.
+    pub id: String,
+    /// The directory of the bundle, absolute.
+    pub bundle: PathBuf,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// `--preserve-fds`: how many descriptors from 3 on the process keeps.
+    pub preserve_fds: u32,
+}
+
+/// What was found out about the host.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Whether the runtime lacks the host's root: an ordinary user, or root of a user namespace.
+    pub rootless: bool,
+    /// Whether the container gets a cgroup namespace of its own.
+    pub cgroup_namespace: bool,
+    /// Where cgroups are mounted.
+    pub cgroups: cgroup::Layout,
+    /// The text of `/proc/self/cgroup`, if the runtime may not be allowed to make cgroups.
+    pub own_cgroups: Option<String>,
+}
+
+/// Plans a container. The specification has passed [`config::check`].
+pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
+    let none = config::Linux::default();
+    let linux = spec.linux.as_ref().unwrap_or(&none);
+    refuse_unsupported(spec, linux)?;
+    let rootfs = rootfs(spec, &options.bundle)?;
+    let namespaces = namespaces::plan(linux)?;
+    let host = Host { cgroup_namespace: namespaces.has(NamespaceKind::Cgroup), ..host.clone() };
+    let cgroup = cgroup_plan(linux, options, &host)?;
+    let steps = steps(spec, linux, options, &host, &namespaces, &cgroup, &rootfs)?;
+    let program = process::program(spec)?;
+    let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
+    Ok(Plan {
+        bundle: options.bundle.clone(),
+        rootfs,
+        namespaces,
+        cgroup,
+        steps,
+        program,
+        terminal,
+        rootless: host.rootless,
+    })
+}
+
+/// The absolute directory of the root file system.
+fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
+    match &spec.root {
+        Some(root) => Ok(bundle.join(&root.path)),
+        None => Err(Error::new("a container needs a root file system")
+            .at("/root", None)
+            .help("add \"root\": {\"path\": \"rootfs\"}")),
+    }
+}
+
+/// Where the cgroup goes and what it allows.
+fn cgroup_plan(linux: &config::Linux, options: &Options, host: &Host) -> Result<Cgroup> {
+    let path = linux.cgroups_path.as_deref();
+    let location = host.cgroups.locate(path, &options.id)?;
+    let rules = linux.resources.as_ref().map_or(&[][..], |r| &r.devices);
+    let devices = rules
+        .iter()
+        .enumerate()
+        .map(|(index, rule)| {
+            DeviceRule::from_config(rule).map_err(|error| {
+                error.at(format!("/linux/resources/devices/{index}"), None)
+            })
+        })
+        .collect::<Result<_>>()?;
+    let required = linux.cgroups_path.is_some();
+    Ok(Cgroup { location, devices, required })
+}
+
+/// The steps from the clone to execve, in the only order that works; each group says why it is
+/// where it is.
+fn steps(
+    spec: &Spec,
+    linux: &config::Linux,
+    options: &Options,
+    host: &Host,
+    namespaces: &Namespaces,
+    cgroup: &Cgroup,
+    rootfs: &Path,
+) -> Result<Vec<Step>> {
+    let mut steps = Vec::with_capacity(64);
+    let default = |action| Step { origin: Origin::DEFAULT, action };
+    let at = |field, action| Step { origin: Origin::field(field), action };
+    let user = namespaces.makes(NamespaceKind::User);
+    let cgroup_namespace = namespaces.makes(NamespaceKind::Cgroup);
+
+    // In a new user namespace nothing is allowed before the ids are mapped, a cgroup namespace
+    // shows the cgroup in which it is made as its root, and hooks may look at the container.
+    let early = user || cgroup_namespace || has_runtime_hooks(spec);
+    if early {
+        steps.push(default(Action::AwaitParent));
+    }
+    if user {
+        steps.push(at("/linux/namespaces", Action::BecomeRoot));
+    }
+    if cgroup_namespace {
+        steps.push(at("/linux/namespaces", Action::CgroupNamespace));
+    }
+    steps.push(default(Action::NewSession));
+    if !options.no_new_keyring {
+        let name = cstring(&format!("_ses.{}", options.id), "")?;
+        steps.push(default(Action::SessionKeyring(name)));
+    }
+
+    // The root file system and all in it, below its descriptor; the host is still visible.
+    let propagation = linux.rootfs_propagation.map(|kind| mount_options::propagation(kind));
+    steps.push(match propagation {
+        Some(flags) => at("/linux/rootfsPropagation", Action::Propagation(flags)),
+        None => default(Action::Propagation(libc::MS_SLAVE | libc::MS_REC)),
+    });
+    let path = cstring(&rootfs.to_string_lossy(), "/root/path")?;
+    let shared = propagation.is_some_and(|flags| flags & libc::MS_SHARED != 0);
+    steps.push(at("/root/path", Action::Root { path, shared }));
+    for (index, mount) in spec.mounts.iter().enumerate() {
+        mounts::plan(mount, index, &options.bundle, host, &cgroup.location, &mut steps)?;
+    }
+    devices::plan(spec, host.rootless || namespaces.has(NamespaceKind::User), &mut steps)?;
+    if let Some(process) = spec.process.as_ref().filter(|process| process.terminal) {
+        let size = process::console_size(process);
+        steps.push(at("/process/terminal", Action::Console { size, bind: true }));
+    }
+
+    if let Some(process) = &spec.process {
+        let path = relative(&process.cwd, "/process/cwd")?;
+        if !path.is_empty() {
+            steps.push(at("/process/cwd", Action::Directory(path)));
+        }
+    }
+
+    // While the host's /proc is there to write to. It shows the sysctls of our own namespaces.
+    for (key, value) in &linux.sysctl {
+        let Some(path) = config::sysctl_path(key).map(|path| format!("sys/{path}")) else {
+            return Err(Error::new("not the name of a kernel parameter")
+                .at(format!("/linux/sysctl/{key}"), Some(format!("{value:?}"))));
+        };
+        steps.push(Step {
+            origin: Origin::key("/linux/sysctl", key),
+            action: Action::WriteProc {
+                path: cstring(&path, "/linux/sysctl")?,
+                value: cstring(value, "/linux/sysctl")?,
+            },
+        });
+    }
+    if let Some(score) = spec.process.as_ref().and_then(|process| process.oom_score_adj) {
+        let action = Action::WriteProc {
+            path: CString::from(c"self/oom_score_adj"),
+            value: cstring(&score.to_string(), "/process/oomScoreAdj")?,
+        };
+        steps.push(at("/process/oomScoreAdj", action));
+    }
+    if let Some(name) = spec.hostname.as_deref().filter(|name| !name.is_empty()) {
+        steps.push(at("/hostname", Action::Hostname(cstring(name, "/hostname")?)));
+    }
+    if let Some(name) = spec.domainname.as_deref().filter(|name| !name.is_empty()) {
+        steps.push(at("/domainname", Action::Domainname(cstring(name, "/domainname")?)));
+    }
+
+    // After the hooks, which may mount below these paths; before the pivot, so that the /dev/null
+    // put over a file is the host's and not one that the image brought (CVE-2025-31133).
+    hooks(spec, &mut steps);
+    for (index, path) in linux.readonly_paths.iter().enumerate() {
+        let path = relative(path, &format!("/linux/readonlyPaths/{index}"))?;
+        let origin = Origin::item("/linux/readonlyPaths", index);
+        steps.push(Step { origin, action: Action::ReadonlyPath(path) });
+    }
+    for (index, path) in linux.masked_paths.iter().enumerate() {
+        let path = relative(path, &format!("/linux/maskedPaths/{index}"))?;
+        let origin = Origin::item("/linux/maskedPaths", index);
+        steps.push(Step { origin, action: Action::MaskPath(path) });
+    }
+    if spec.root.as_ref().is_some_and(|root| root.readonly) {
+        let set = crate::sys::mount::attr::RDONLY;
+        let action = Action::Attributes { target: CString::default(), set, clear: 0, recursive: false };
+        steps.push(at("/root/readonly", action));
+    }
+    steps.push(default(Action::EnterRoot { no_pivot: options.no_pivot }));
+    if let Some(flags) = propagation {
+        steps.push(at("/linux/rootfsPropagation", Action::RootPropagation(flags)));
+    }
+
+    // The process itself. Without the words of the parent above, wait for the cgroup here.
+    if !early {
+        steps.push(default(Action::AwaitParent));
+    }
+    process::plan(spec, linux, host, &mut steps)?;
+    Ok(steps)
+}
+
+/// Whether the parent has hooks to run while the container is made.
+fn has_runtime_hooks(spec: &Spec) -> bool {
+    let Some(hooks) = &spec.hooks else { return false };
+    !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty()
+}
+
+/// The hooks that run before the pivot.
+fn hooks(spec: &Spec, steps: &mut Vec<Step>) {
+    let Some(hooks) = &spec.hooks else { return };
+    if has_runtime_hooks(spec) {
+        let origin = Origin::field("/hooks/createRuntime");
+        steps.push(Step { origin, action: Action::RuntimeHooks });
+    }
+    if !hooks.create_container.is_empty() {
+        let origin = Origin::field("/hooks/createContainer");
+        steps.push(Step { origin, action: Action::ContainerHooks });
+    }
+}
+
+/// Nothing that the configuration asks for is silently left out: what this version does not carry
+/// out is refused.
+fn refuse_unsupported(spec: &Spec, linux: &config::Linux) -> Result<()> {
+    let process = spec.process.as_ref();
+    let namespace = |wanted: NamespaceKind| linux.namespaces.iter().any(|n| n.kind == wanted);
+    let refused = [
+        ("/linux/seccomp", linux.seccomp.is_some()),
+        ("/linux/intelRdt", linux.intel_rdt.is_some()),
+        ("/linux/memoryPolicy", linux.memory_policy.is_some()),
+        ("/linux/personality", linux.personality.is_some()),
+        ("/linux/netDevices", !linux.net_devices.is_empty()),
+        ("/linux/timeOffsets", !linux.time_offsets.is_empty()),
+        ("/linux/namespaces", namespace(NamespaceKind::Time)),
+        ("/linux/mountLabel", linux.mount_label.as_deref().is_some_and(|l| !l.is_empty())),
+        ("/process/apparmorProfile", process.is_some_and(|p| given(p.apparmor_profile.as_ref()))),
+        ("/process/selinuxLabel", process.is_some_and(|p| given(p.selinux_label.as_ref()))),
+        ("/process/scheduler", process.is_some_and(|p| p.scheduler.is_some())),
+        ("/process/ioPriority", process.is_some_and(|p| p.io_priority.is_some())),
+        ("/process/execCPUAffinity", process.is_some_and(|p| p.exec_cpu_affinity.is_some())),
+        ("/vm", spec.vm.is_some()),
+    ];
+    for (pointer, asked) in refused {
+        if asked {
+            return Err(Error::new("this version does not carry out this part of config.json")
+                .at(pointer, None)
+                .help("take it out, if the container can do without"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a string field says something.
+fn given(field: Option<&String>) -> bool {
+    field.is_some_and(|text| !text.is_empty())
+}
+
+/// A string for the kernel. The checks refuse NUL with a better pointer; this holds the line.
+fn cstring(text: &str, pointer: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| {
+        Error::new("a NUL byte cannot be passed to the kernel")
+            .at(pointer, Some(format!("{text:?}")))
+            .help("take the \\u0000 out")
+    })
+}
+
+/// A path of the container relative to its root: without leading, doubled and trailing slashes.
+/// Whatever `..` and links it has are resolved below the root's descriptor, never here.
+fn relative(path: &str, pointer: &str) -> Result<CString> {
+    let parts = path.split('/').filter(|part| !part.is_empty() && *part != ".");
+    let mut clean = String::with_capacity(path.len());
+    for part in parts {
+        if !clean.is_empty() {
+            clean.push('/');
+        }
+        clean.push_str(part);
+    }
+    cstring(&clean, pointer)
+}

@@ -1,0 +1,162 @@
+//! `/process` → the last steps, and the program.
+
+use std::ffi::CString;
+
+use super::origin::Origin;
+use super::step::{Action, Capabilities, Identity, Step};
+use super::{Host, capability, cstring, rlimit};
+use crate::config::{self, Spec};
+use crate::error::{Error, Result};
+
+/// What init becomes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    /// Its arguments; the first names the program. Empty when the specification has no process.
+    pub args: Vec<CString>,
+    /// Its environment, as `NAME=value`.
+    pub env: Vec<CString>,
+}
+
+/// Plans what is executed.
+pub(super) fn program(spec: &Spec) -> Result<Program> {
+    match &spec.process {
+        Some(process) => program_of(process, "/process"),
+        None => Ok(Program::default()),
+    }
+}
+
+/// The program of a process object that stands at `pointer`.
+fn program_of(process: &config::Process, pointer: &str) -> Result<Program> {
+    let strings = |list: &[String], field: &str| {
+        list.iter()
+            .enumerate()
+            .map(|(index, text)| cstring(text, &format!("{pointer}/{field}/{index}")))
+            .collect::<Result<Vec<_>>>()
+    };
+    Ok(Program { args: strings(&process.args, "args")?, env: strings(&process.env, "env")? })
+}
+
+/// Appends the steps that turn init into the process, privileges last.
+pub(super) fn plan(
+    spec: &Spec,
+    linux: &config::Linux,
+    host: &Host,
+    steps: &mut Vec<Step>,
+) -> Result<()> {
+    let default = |action| Step { origin: Origin::DEFAULT, action };
+    let Some(process) = &spec.process else {
+        // A container may be created without a process; it cannot be started.
+        steps.push(default(Action::AwaitStart));
+        return Ok(());
+    };
+    become_process(process, setgroups_forbidden(linux, host), steps)?;
+    steps.push(default(Action::AwaitStart));
+    if spec.hooks.as_ref().is_some_and(|hooks| !hooks.start_container.is_empty()) {
+        let origin = Origin::field("/hooks/startContainer");
+        steps.push(Step { origin, action: Action::StartHooks });
+    }
+    steps.push(Step { origin: Origin::field("/process/args"), action: Action::Execute });
+    Ok(())
+}
+
+/// One more process of a running container.
+#[derive(Debug)]
+pub struct ExecPlan {
+    /// What it does, in order.
+    pub steps: Vec<Step>,
+    /// What it becomes.
+    pub program: Program,
+}
+
+/// Plans a process that joins a container made from `linux`; `user`: it has a user namespace.
+pub fn exec(
+    process: &config::Process,
+    linux: &config::Linux,
+    user: bool,
+    host: &Host,
+) -> Result<ExecPlan> {
+    let default = |action| Step { origin: Origin::DEFAULT, action };
+    let mut steps = vec![default(Action::AwaitParent)];
+    if user {
+        steps.push(default(Action::BecomeRoot));
+    }
+    steps.push(default(Action::NewSession));
+    if process.terminal {
+        steps.push(default(Action::JoinedRoot));
+        let size = console_size(process);
+        let action = Action::Console { size, bind: false };
+        steps.push(Step { origin: Origin::field("/process/terminal"), action });
+    }
+    become_process(process, setgroups_forbidden(linux, host), &mut steps)?;
+    steps.push(default(Action::AwaitStart));
+    steps.push(Step { origin: Origin::field("/process/args"), action: Action::Execute });
+    Ok(ExecPlan { steps, program: program_of(process, "/process")? })
+}
+
+/// Rows and columns of the terminal, if they are given; more than the kernel can say is the most
+/// that it can.
+pub(super) fn console_size(process: &config::Process) -> Option<(u16, u16)> {
+    let most = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
+    process.console_size.as_ref().map(|size| (most(size.height), most(size.width)))
+}
+
+/// The steps from a process in its namespaces to one with the right limits, user, capabilities and
+/// directory, which has found its program.
+fn become_process(
+    process: &config::Process,
+    setgroups_forbidden: bool,
+    steps: &mut Vec<Step>,
+) -> Result<()> {
+    let at = |field, action| Step { origin: Origin::field(field), action };
+    let default = |action| Step { origin: Origin::DEFAULT, action };
+    let user = &process.user;
+
+    for (index, limit) in process.rlimits.iter().enumerate() {
+        let Some(resource) = rlimit::number(&limit.kind) else {
+            return Err(Error::new("unknown resource limit")
+                .at(format!("/process/rlimits/{index}/type"), Some(format!("{:?}", limit.kind)))
+                .help("see getrlimit(2) for the names"));
+        };
+        let action = Action::Rlimit { resource, soft: limit.soft, hard: limit.hard };
+        steps.push(Step { origin: Origin::item("/process/rlimits", index), action });
+    }
+    steps.push(match user.umask {
+        Some(mask) => at("/process/user/umask", Action::Umask(mask & 0o777)),
+        None => default(Action::Umask(0o022)),
+    });
+    if !process.env.iter().any(|variable| variable.starts_with("HOME=")) {
+        steps.push(default(Action::Home(user.uid)));
+    }
+    if process.no_new_privileges {
+        steps.push(at("/process/noNewPrivileges", Action::NoNewPrivileges));
+    }
+    if setgroups_forbidden && !user.additional_gids.is_empty() {
+        return Err(Error::new("additional groups cannot be set: this user namespace forbids it")
+            .at("/process/user/additionalGids", Some(format!("{:?}", user.additional_gids)))
+            .help("map a range of subordinate ids (newgidmap), or take the groups out"));
+    }
+    let sets = process.capabilities.as_ref().map(|sets| Capabilities {
+        bounding: capability::mask(&sets.bounding),
+        effective: capability::mask(&sets.effective),
+        inheritable: capability::mask(&sets.inheritable),
+        permitted: capability::mask(&sets.permitted),
+        ambient: capability::mask(&sets.ambient),
+    });
+    let identity = Identity {
+        uid: user.uid,
+        gid: user.gid,
+        groups: (!setgroups_forbidden).then(|| user.additional_gids.clone()),
+        capabilities: sets.unwrap_or_default(),
+    };
+    let cwd = cstring(&process.cwd, "/process/cwd")?;
+    steps.push(at("/process/cwd", Action::WorkingDirectory(cwd.clone())));
+    steps.push(at("/process/user", Action::User(Box::new(identity))));
+    steps.push(at("/process/cwd", Action::CheckDirectory(cwd)));
+    steps.push(at("/process/args/0", Action::FindProgram));
+    Ok(())
+}
+
+/// An unprivileged caller that maps only itself has to give setgroups(2) up (user_namespaces(7)).
+fn setgroups_forbidden(linux: &config::Linux, host: &Host) -> bool {
+    host.rootless && linux.gid_mappings.iter().map(|mapping| u64::from(mapping.size)).sum::<u64>() <= 1
+}

@@ -1,0 +1,362 @@
+//! What init does, one [`Step`] after the other.
+
+use std::ffi::CString;
+use std::fmt;
+
+use super::origin::Origin;
+
+/// One thing that init does inside the new namespaces, and who asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The line of config.json that asked for it.
+    pub origin: Origin,
+    /// What to do.
+    pub action: Action,
+}
+
+/// The closed set of things init can do. Paths inside the root file system are relative to it, and
+/// are resolved below its descriptor only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Waits until the parent has written the id maps and put us into the cgroup.
+    AwaitParent,
+    /// Takes uid and gid 0 of the new user namespace.
+    BecomeRoot,
+    /// Becomes the leader of a new session (setsid(2)).
+    NewSession,
+    /// Joins a new session keyring of this name (keyrings(7)).
+    SessionKeyring(CString),
+    /// Leaves the runtime's cgroup namespace, once in the container's cgroup.
+    CgroupNamespace,
+    /// Sets the propagation of every mount of the new mount namespace: `MS_*` flags.
+    Propagation(u64),
+    /// Makes the root file system a mount of its own; all that follows happens below it.
+    Root {
+        /// The directory, as an absolute path of the host.
+        path: CString,
+        /// The mounts around it may be shared; pivot_root(2) does not want that.
+        shared: bool,
+    },
+    /// Takes the root of the mount namespace that was joined.
+    JoinedRoot,
+    /// Mounts something.
+    Mount(Box<Mount>),
+    /// Changes the attributes of a mount that is there.
+    Attributes {
+        /// Where it is mounted; empty for the root.
+        target: CString,
+        /// `MOUNT_ATTR_*` to set.
+        set: u64,
+        /// `MOUNT_ATTR_*` to clear.
+        clear: u64,
+        /// Also of all mounts below it.
+        recursive: bool,
+    },
+    /// Makes a device node, or binds the host's where mknod is not allowed.
+    Device(Device),
+    /// Makes a symbolic link, if its target is there.
+    Link {
+        /// Where it is made.
+        path: CString,
+        /// What it contains.
+        target: CString,
+        /// Only if this path of the host's /proc exists.
+        only_if: Option<CString>,
+    },
+    /// Opens the container's terminal, sends it to the parent, and binds it on /dev/console.
+    Console {
+        /// Rows and columns, if the configuration has them.
+        size: Option<(u16, u16)>,
+        /// Whether it becomes the container's /dev/console.
+        bind: bool,
+    },
+    /// Writes a file below the host's /proc, which is still ours to see.
+    WriteProc {
+        /// The file, below /proc.
+        path: CString,
+        /// What is written.
+        value: CString,
+    },
+    /// Sets the host name.
+    Hostname(CString),
+    /// Sets the NIS domain name.
+    Domainname(CString),
+    /// Has the parent run the hooks of the runtime namespace.
+    RuntimeHooks,
+    /// Runs the createContainer hooks.
+    ContainerHooks,
+    /// Runs the startContainer hooks.
+    StartHooks,
+    /// Makes a path read-only, if it is there.
+    ReadonlyPath(CString),
+    /// Hides a path, if it is there: a directory below an empty one, a file below /dev/null.
+    MaskPath(CString),
+    /// Makes the new root the root, and lets go of the old one.
+    EnterRoot {
+        /// Moves the mount and calls chroot(2) in place of pivot_root(2).
+        no_pivot: bool,
+    },
+    /// Sets the propagation of the root: `MS_*` flags.
+    RootPropagation(u64),
+    /// Sets a resource limit (setrlimit(2)).
+    Rlimit {
+        /// `RLIMIT_*`.
+        resource: u32,
+        /// The soft limit.
+        soft: u64,
+        /// The hard limit.
+        hard: u64,
+    },
+    /// Sets the mask of file modes (umask(2)).
+    Umask(u32),
+    /// Forbids gaining privileges by execve(2).
+    NoNewPrivileges,
+    /// Becomes the user, with exactly these capabilities, and checks that it is so.
+    User(Box<Identity>),
+    /// Finds the user's home in the container's /etc/passwd for `HOME`.
+    Home(u32),
+    /// Makes a directory, if it is missing.
+    Directory(CString),
+    /// Changes into the working directory, or leaves it to [`Action::CheckDirectory`] where only
+    /// the user may.
+    WorkingDirectory(CString),
+    /// Checks as the user that the working directory is inside the root (CVE-2024-21626).
+    CheckDirectory(CString),
+    /// Finds the program, as execvp(3) would.
+    FindProgram,
+    /// Says that all is made, and waits for the word to start.
+    AwaitStart,
+    /// Becomes the program.
+    Execute,
+}
+
+/// A mount to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Where, relative to the root.
+    pub target: CString,
+    /// What.
+    pub source: Source,
+    /// `MOUNT_ATTR_*` to set.
+    pub set: u64,
+    /// `MOUNT_ATTR_*` to clear, of a bind mount.
+    pub clear: u64,
+    /// `MOUNT_ATTR_*` to set on all mounts below.
+    pub recursive_set: u64,
+    /// `MOUNT_ATTR_*` to clear on all mounts below.
+    pub recursive_clear: u64,
+    /// `MS_*` propagation changes, in order.
+    pub propagation: Vec<u64>,
+}
+
+/// What a mount shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A new file system of this type.
+    Filesystem {
+        /// Its type, as in /proc/filesystems.
+        kind: CString,
+        /// Its source, a device or a name.
+        source: Option<CString>,
+        /// Its own options, in order.
+        options: Vec<FsOption>,
+        /// Only on a directory of exactly this path, without links: proc and sysfs
+        /// (CVE-2019-19921).
+        strict: bool,
+    },
+    /// A path of the host.
+    Bind {
+        /// The absolute path.
+        path: CString,
+        /// Another, where that is missing.
+        otherwise: Option<CString>,
+        /// With the mounts below it.
+        recursive: bool,
+    },
+}
+
+/// One option of a file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FsOption {
+    /// Its index among the mount's options in config.json.
+    pub index: Option<usize>,
+    /// Its name.
+    pub key: CString,
+    /// Its value, if it has one.
+    pub value: Option<CString>,
+}
+
+/// A device node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Where, relative to the root.
+    pub path: CString,
+    /// Block, character or fifo.
+    pub kind: DeviceKind,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner in the container.
+    pub uid: u32,
+    /// Group in the container.
+    pub gid: u32,
+    /// Binds the host's node of the same path: a user namespace may not make any.
+    pub bind: bool,
+}
+
+/// The kinds of node that mknod(2) makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// A character device: `c`, `u`.
+    Char,
+    /// A block device: `b`.
+    Block,
+    /// A named pipe: `p`.
+    Fifo,
+}
+
+/// Who the process is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// User id in the container.
+    pub uid: u32,
+    /// Group id in the container.
+    pub gid: u32,
+    /// Supplementary groups; `None` where the user namespace forbids setgroups(2).
+    pub groups: Option<Vec<u32>>,
+    /// The five capability sets.
+    pub capabilities: Capabilities,
+}
+
+/// The five capability sets as bit masks (capabilities(7)): bit n is capability n.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The limit of what execve(2) can give.
+    pub bounding: u64,
+    /// What the kernel checks.
+    pub effective: u64,
+    /// What survives into a file's inheritable set.
+    pub inheritable: u64,
+    /// What may become effective.
+    pub permitted: u64,
+    /// What a program without file capabilities keeps over execve(2).
+    pub ambient: u64,
+}
+
+/// What is being done, as an error names it: `mounting proc on /proc`.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |c: &CString| c.to_string_lossy().into_owned();
+        match self {
+            Self::AwaitParent => f.write_str("waiting for id maps and cgroup"),
+            Self::BecomeRoot => f.write_str("becoming root of the user namespace"),
+            Self::NewSession => f.write_str("starting a session"),
+            Self::SessionKeyring(name) => write!(f, "joining session keyring {}", text(name)),
+            Self::CgroupNamespace => f.write_str("entering a new cgroup namespace"),
+            Self::Propagation(flags) => {
+                write!(f, "making all mounts {}", propagation_name(*flags))
+            }
+            Self::Root { path, .. } => write!(f, "mounting root file system {}", text(path)),
+            Self::JoinedRoot => f.write_str("opening the container's root"),
+            Self::Mount(mount) => mount.fmt(f),
+            Self::Attributes { target, set, clear, .. } => {
+                write!(f, "changing mount /{} to {}", text(target), attributes(*set, *clear))
+            }
+            Self::Device(device) => write!(
+                f,
+                "{} device /{}",
+                if device.bind { "binding" } else { "making" },
+                text(&device.path)
+            ),
+            Self::Link { path, target, .. } => {
+                write!(f, "linking /{} to {}", text(path), text(target))
+            }
+            Self::Console { .. } => f.write_str("opening the terminal"),
+            Self::WriteProc { path, value } => {
+                write!(f, "writing {:?} to /proc/{}", text(value), text(path))
+            }
+            Self::Hostname(name) => write!(f, "setting hostname {}", text(name)),
+            Self::Domainname(name) => write!(f, "setting domainname {}", text(name)),
+            Self::RuntimeHooks => f.write_str("running createRuntime hooks"),
+            Self::ContainerHooks => f.write_str("running createContainer hooks"),
+            Self::StartHooks => f.write_str("running startContainer hooks"),
+            Self::ReadonlyPath(path) => write!(f, "making /{} read-only", text(path)),
+            Self::MaskPath(path) => write!(f, "masking /{}", text(path)),
+            Self::EnterRoot { no_pivot: false } => f.write_str("entering the root by pivot_root"),
+            Self::EnterRoot { no_pivot: true } => f.write_str("entering the root by chroot"),
+            Self::RootPropagation(flags) => {
+                write!(f, "making the root {}", propagation_name(*flags))
+            }
+            Self::Rlimit { resource, soft, hard } => {
+                write!(f, "setting {} to {soft}:{hard}", super::rlimit::name(*resource))
+            }
+            Self::Umask(mask) => write!(f, "setting umask {mask:04o}"),
+            Self::NoNewPrivileges => f.write_str("setting no-new-privileges"),
+            Self::User(identity) => {
+                write!(f, "becoming user {}:{}", identity.uid, identity.gid)
+            }
+            Self::Home(uid) => write!(f, "finding the home of user {uid}"),
+            Self::Directory(path) => write!(f, "making directory /{}", text(path)),
+            Self::CheckDirectory(path) => write!(f, "checking directory {}", text(path)),
+            Self::WorkingDirectory(path) => write!(f, "changing to directory {}", text(path)),
+            Self::FindProgram => f.write_str("finding the program"),
+            Self::AwaitStart => f.write_str("waiting for start"),
+            Self::Execute => f.write_str("executing the program"),
+        }
+    }
+}
+
+impl fmt::Display for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = self.target.to_string_lossy();
+        match &self.source {
+            Source::Filesystem { kind, .. } => {
+                write!(f, "mounting {} on /{target}", kind.to_string_lossy())
+            }
+            Source::Bind { path, .. } => {
+                write!(f, "binding {} on /{target}", path.to_string_lossy())
+            }
+        }
+    }
+}
+
+/// The name of a mount propagation, as config.json and mount(8) spell it.
+fn propagation_name(flags: u64) -> String {
+    let recursive = if flags & libc::MS_REC != 0 { "r" } else { "" };
+    let kind = match flags & !libc::MS_REC {
+        libc::MS_SHARED => "shared",
+        libc::MS_SLAVE => "slave",
+        libc::MS_UNBINDABLE => "unbindable",
+        _ => "private",
+    };
+    format!("{recursive}{kind}")
+}
+
+/// Mount attributes as mount(8) spells them.
+pub(super) fn attributes(set: u64, clear: u64) -> String {
+    use crate::sys::mount::attr;
+    let mut names = Vec::new();
+    for (bit, on, off) in [
+        (attr::RDONLY, "ro", "rw"),
+        (attr::NOSUID, "nosuid", "suid"),
+        (attr::NODEV, "nodev", "dev"),
+        (attr::NOEXEC, "noexec", "exec"),
+        (attr::NODIRATIME, "nodiratime", "diratime"),
+        (attr::NOSYMFOLLOW, "nosymfollow", "symfollow"),
+    ] {
+        if set & bit != 0 {
+            names.push(on);
+        } else if clear & bit != 0 {
+            names.push(off);
+        }
+    }
+    match set & attr::ATIME_MASK {
+        attr::NOATIME => names.push("noatime"),
+        attr::STRICTATIME => names.push("strictatime"),
+        _ => {}
+    }
+    names.join(",")
+}

@@ -1,0 +1,362 @@
+//! What the parent and init say to each other, over one socket pair of `SOCK_SEQPACKET`.
+//!
+//! Messages are a tag and a few numbers: init formats no text. A failed step travels whole, as its
+//! index in the plan, the operation within it, the error number and the kernel's own words where
+//! the mount API has any; whoever has the plan can tell the rest.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, send, sendmsg, socketpair,
+};
+
+/// The longest message: a failure with the kernel's words.
+const LONGEST: usize = 1024;
+
+/// A message, in either direction.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Parent to init: ids are mapped and the cgroup is entered.
+    Continue,
+    /// Init to parent: run the hooks of the runtime namespace now.
+    RuntimeHooks,
+    /// Parent to init: they all succeeded.
+    HooksDone,
+    /// Init to parent: the master side of the container's terminal.
+    Console(OwnedFd),
+    /// Init to parent: everything is made, waiting for the word to start.
+    Ready,
+    /// Parent or `start` to init: the container is on record; go on.
+    Start,
+    /// From a process between us and init, which ends now: init's process id.
+    Staged(u32),
+    /// Init to whoever listens: a step failed, and init ends.
+    Failed(Failure),
+}
+
+/// Why init ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The index of the step in the plan, or [`Failure::STAGE`].
+    pub(crate) step: u32,
+    /// Which part of the step.
+    pub(crate) operation: Operation,
+    /// A number that the operation is about, such as an option's index.
+    pub(crate) detail: u32,
+    /// The kernel's answer.
+    pub(crate) errno: Errno,
+    /// The kernel's own words (fsopen(2)), if it had any.
+    pub(crate) words: Vec<u8>,
+}
+
+impl Failure {
+    /// In place of a step's index: the process between the parent and init failed.
+    pub(crate) const STAGE: u32 = u32::MAX;
+}
+
+/// Declares the operations within steps with their words, so that both stay together.
+macro_rules! operations {
+    ($($(#[$doc:meta])* $name:ident => $words:literal,)*) => {
+        /// The parts of steps that can fail; their words complete "mounting proc on /proc: …".
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Operation { $($(#[$doc])* $name,)* }
+
+        impl Operation {
+            const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// What failed, in a few words; empty where the step's name says it all.
+            pub(crate) fn words(self) -> &'static str {
+                match self { $(Self::$name => $words,)* }
+            }
+        }
+    };
+}
+
+operations! {
+    /// The step is one system call.
+    Itself => "",
+    /// Opening the source of a bind mount.
+    OpenSource => "opening the source",
+    /// Opening or making what is mounted on.
+    OpenTarget => "opening the mount point",
+    /// proc and sysfs go on real directories only.
+    StrictTarget => "the mount point is not an ordinary directory",
+    /// The mount point is a directory and the source is not, or the other way round.
+    KindOfTarget => "source and mount point are not both directories or both files",
+    /// fsopen(2).
+    OpenFilesystem => "opening the file system type",
+    /// fsconfig(2) with the source.
+    SetSource => "setting the source",
+    /// fsconfig(2) with an option.
+    SetOption => "setting an option",
+    /// fsconfig(2), `FSCONFIG_CMD_CREATE`.
+    CreateFilesystem => "creating the file system",
+    /// fsmount(2).
+    MakeMount => "making the mount",
+    /// mount_setattr(2).
+    SetAttributes => "setting mount attributes",
+    /// move_mount(2).
+    Attach => "attaching the mount",
+    /// The device on /dev/null is another.
+    NullDevice => "/dev/null is not the null device",
+    /// mknod(2).
+    MakeNode => "making the node",
+    /// There is a file in the way, and it is not the device asked for.
+    OtherNode => "another file is there",
+    /// fchownat(2).
+    SetOwner => "setting the owner",
+    /// fchmodat(2).
+    SetMode => "setting the mode",
+    /// symlinkat(2).
+    MakeLink => "making the link",
+    /// Opening the pseudoterminal multiplexer.
+    OpenPtmx => "opening /dev/pts/ptmx",
+    /// What is there is no multiplexer of a devpts.
+    NotPtmx => "/dev/pts/ptmx is not a pseudoterminal multiplexer",
+    /// TIOCSPTLCK or TIOCGPTPEER.
+    OpenPeer => "opening the other side",
+    /// TIOCSWINSZ.
+    SetSize => "setting its size",
+    /// TIOCSCTTY.
+    ControlTerminal => "making it the controlling terminal",
+    /// dup3(2).
+    Standard => "putting it on standard input, output and error",
+    /// Sending a descriptor to the parent.
+    SendConsole => "sending it to the runtime",
+    /// pivot_root(2).
+    Pivot => "pivot_root",
+    /// umount2(2) of the old root.
+    DetachOld => "detaching the old root",
+    /// mount(2) with MS_MOVE.
+    MoveRoot => "moving the root",
+    /// chroot(2).
+    ChangeRoot => "chroot",
+    /// chdir(2).
+    ChangeDirectory => "changing directory",
+    /// The working directory is outside the root.
+    OutsideRoot => "the working directory is outside the container's root",
+    /// Opening a file to write.
+    OpenFile => "opening the file",
+    /// write(2).
+    WriteFile => "writing",
+    /// setgroups(2).
+    SetGroups => "setting the groups",
+    /// prctl(2), PR_CAPBSET_DROP.
+    DropBounding => "dropping a capability from the bounding set",
+    /// setresgid(2).
+    SetGid => "setting the group id",
+    /// setresuid(2).
+    SetUid => "setting the user id",
+    /// capset(2).
+    SetCapabilities => "setting the capability sets",
+    /// prctl(2), PR_CAP_AMBIENT_RAISE.
+    SetAmbient => "raising an ambient capability",
+    /// The kernel shows other ids or capabilities than were asked for.
+    VerifyIdentity => "the process did not become what was asked for",
+    /// prctl(2), PR_SET_DUMPABLE.
+    Undumpable => "forbidding to be traced",
+    /// No directory of PATH has the program.
+    NotInPath => "executable file not found in $PATH",
+    /// stat(2) of the program.
+    StatProgram => "stat",
+    /// The program is a directory.
+    ProgramIsDirectory => "",
+    /// The program may not be executed.
+    ProgramNotExecutable => "",
+    /// execve(2).
+    Exec => "exec",
+    /// A hook failed; detail is its index.
+    Hook => "a hook failed",
+    /// Talking to the parent.
+    Talk => "talking to the runtime",
+    /// close_range(2).
+    CloseFiles => "closing inherited files",
+    /// setns(2); detail is the namespace's index.
+    JoinNamespace => "joining a namespace",
+    /// clone3(2) after joining.
+    Clone => "making the process",
+    /// Writing cgroup.procs.
+    EnterCgroup => "entering the cgroup",
+    /// No process was given, so there is nothing to start.
+    NoProcess => "config.json has no process to start",
+}
+
+impl Operation {
+    fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(number as usize).copied()
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // fewer than 256 of them
+    fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+/// One end of the conversation.
+#[derive(Debug)]
+pub(crate) struct Wire(OwnedFd);
+
+impl Wire {
+    /// Both ends: the parent's and init's.
+    pub(crate) fn pair() -> Result<(Self, Self), Errno> {
+        let (a, b) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok((Self(a), Self(b)))
+    }
+
+    /// A connection made by other means.
+    pub(crate) fn from_socket(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+
+    /// Sends a message.
+    pub(crate) fn send(&self, message: &Message) -> Result<(), Errno> {
+        let mut bytes = Vec::with_capacity(64);
+        let mut file = None;
+        match message {
+            Message::Continue => bytes.push(1),
+            Message::RuntimeHooks => bytes.push(2),
+            Message::HooksDone => bytes.push(3),
+            Message::Console(fd) => {
+                bytes.push(4);
+                file = Some(fd.as_fd());
+            }
+            Message::Ready => bytes.push(5),
+            Message::Start => bytes.push(6),
+            Message::Staged(pid) => {
+                bytes.push(7);
+                bytes.extend_from_slice(&pid.to_ne_bytes());
+            }
+            Message::Failed(failure) => {
+                bytes.push(8);
+                bytes.extend_from_slice(&failure.step.to_ne_bytes());
+                bytes.push(failure.operation.number());
+                bytes.extend_from_slice(&failure.detail.to_ne_bytes());
+                bytes.extend_from_slice(&failure.errno.raw_os_error().to_ne_bytes());
+                bytes.extend(failure.words.iter().take(LONGEST - bytes.len()));
+            }
+        }
+        match file {
+            None => send(&self.0, &bytes, SendFlags::NOSIGNAL)?,
+            Some(fd) => send_with(self.0.as_fd(), &bytes, fd)?,
+        };
+        Ok(())
+    }
+
+    /// Receives a message; `None` when the other side is gone, which is how execve says that it
+    /// succeeded.
+    pub(crate) fn receive(&self) -> Result<Option<Message>, Errno> {
+        let mut buffer = [0; LONGEST];
+        let (length, file) = loop {
+            match receive_with(self.0.as_fd(), &mut buffer) {
+                Err(Errno::INTR) => {}
+                Err(Errno::CONNRESET) => return Ok(None),
+                other => break other?,
+            }
+        };
+        let bytes = &buffer[..length];
+        let Some((tag, rest)) = bytes.split_first() else { return Ok(None) };
+        let message = match (tag, file) {
+            (1, _) => Message::Continue,
+            (2, _) => Message::RuntimeHooks,
+            (3, _) => Message::HooksDone,
+            (4, Some(fd)) => Message::Console(fd),
+            (5, _) => Message::Ready,
+            (6, _) => Message::Start,
+            (7, _) => Message::Staged(u32::from_ne_bytes(array(rest, 0)?)),
+            (8, _) => Message::Failed(Failure {
+                step: u32::from_ne_bytes(array(rest, 0)?),
+                operation: rest
+                    .get(4)
+                    .and_then(|number| Operation::from_number(*number))
+                    .ok_or(Errno::PROTO)?,
+                detail: u32::from_ne_bytes(array(rest, 5)?),
+                errno: Errno::from_raw_os_error(i32::from_ne_bytes(array(rest, 9)?)),
+                words: rest.get(13..).unwrap_or_default().to_vec(),
+            }),
+            _ => return Err(Errno::PROTO),
+        };
+        Ok(Some(message))
+    }
+}
+
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Four bytes of a message.
+fn array(bytes: &[u8], at: usize) -> Result<[u8; 4], Errno> {
+    bytes.get(at..at + 4).and_then(|slice| slice.try_into().ok()).ok_or(Errno::PROTO)
+}
+
+/// Sends bytes with one descriptor (unix(7), `SCM_RIGHTS`).
+pub(crate) fn send_with(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    file: BorrowedFd<'_>,
+) -> Result<usize, Errno> {
+    let files = [file];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&files));
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
+}
+
+/// Receives bytes, and a descriptor if one came along; it is closed on execve.
+fn receive_with(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> Result<(usize, Option<OwnedFd>), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received =
+        recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let file = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
+        _ => None,
+    });
+    Ok((received.bytes, file))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_arrives_whole() {
+        let (parent, init) = Wire::pair().unwrap();
+        let sent = Failure {
+            step: 7,
+            operation: Operation::SetOption,
+            detail: 3,
+            errno: Errno::INVAL,
+            words: b"tmpfs: Bad value for 'mode'".to_vec(),
+        };
+        init.send(&Message::Failed(sent.clone())).unwrap();
+        drop(init);
+        match parent.receive().unwrap() {
+            Some(Message::Failed(received)) => assert_eq!(received, sent),
+            other => unreachable!("{other:?}"),
+        }
+        assert!(parent.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_descriptor_travels_and_is_closed_on_exec() {
+        let (parent, init) = Wire::pair().unwrap();
+        let file = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDONLY, 0.into()).unwrap();
+        init.send(&Message::Console(file)).unwrap();
+        let Some(Message::Console(file)) = parent.receive().unwrap() else {
+            unreachable!("a console was sent")
+        };
+        let flags = rustix::io::fcntl_getfd(&file).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+    }
+}
