@@ -1,7 +1,7 @@
 //! Runs a command to its end, or to the end of the test's patience.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt;
@@ -245,7 +245,6 @@ impl Drop for Running {
 }
 
 /// How a command ended, and what it said.
-#[derive(Debug)]
 pub struct Outcome {
     /// Its exit code, unless a signal ended it.
     pub code: Option<i32>,
@@ -305,6 +304,12 @@ impl Outcome {
         };
         let _ = write!(told, "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
         told
+    }
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.told())
     }
 }
 
