@@ -25,11 +25,42 @@ pub(crate) struct Usage {
 
 /// Every long option, for those who spell it with one dash.
 const LONG: &[&str] = &[
-    "additional-gids", "apparmor", "bundle", "cap", "cgroup", "cgroup-manager", "console-socket",
-    "cwd", "debug", "detach", "env", "force", "format", "help", "ignore-paused", "keep", "log",
-    "log-format", "log-level", "no-new-keyring", "no-new-privs", "no-pivot", "no-subreaper",
-    "pid-file", "pidfd-socket", "preserve-fds", "process", "process-label", "quiet", "root",
-    "rootless", "systemd-cgroup", "tty", "user", "version", "all",
+    "additional-gids",
+    "apparmor",
+    "bundle",
+    "cap",
+    "cgroup",
+    "cgroup-manager",
+    "console-socket",
+    "cwd",
+    "debug",
+    "detach",
+    "env",
+    "force",
+    "format",
+    "help",
+    "ignore-paused",
+    "keep",
+    "log",
+    "log-format",
+    "log-level",
+    "no-new-keyring",
+    "no-new-privs",
+    "no-pivot",
+    "no-subreaper",
+    "pid-file",
+    "pidfd-socket",
+    "preserve-fds",
+    "process",
+    "process-label",
+    "quiet",
+    "root",
+    "rootless",
+    "systemd-cgroup",
+    "tty",
+    "user",
+    "version",
+    "all",
 ];
 
 /// Parses the words behind the command's name.
@@ -111,14 +142,19 @@ pub(crate) fn command(name: Name) -> Command {
 fn commands() -> [Command; 11] {
     [
         Command::new("create").about("Make a container").defer(create),
-        Command::new("delete").about("Remove a container").defer(|c| {
-            c.arg(id()).arg(flag("force", "Kill it first if it runs").short('f'))
-        }),
+        Command::new("delete")
+            .about("Remove a container")
+            .defer(|c| c.arg(id()).arg(flag("force", "Kill it first if it runs").short('f'))),
         Command::new("exec").about("Run one more program in a container").defer(exec),
         Command::new("hello").about("Make and run a first container, and show each step"),
         Command::new("kill").about("Send a signal to a container").defer(|c| {
             c.arg(id())
-                .arg(Arg::new("signal").value_name("SIGNAL").default_value("TERM").help("Name or number"))
+                .arg(
+                    Arg::new("signal")
+                        .value_name("SIGNAL")
+                        .default_value("TERM")
+                        .help("Name or number"),
+                )
                 .arg(flag("all", "Send it to all processes of the container").short('a'))
         }),
         Command::new("list").about("List containers").visible_alias("ls").defer(|c| {
@@ -136,9 +172,9 @@ fn commands() -> [Command; 11] {
                 .arg(flag("keep", "Do not remove it at its end"))
                 .arg(flag("no-subreaper", "Do not adopt the container's orphans"))
         }),
-        Command::new("spec").about("Write a config.json to begin with").defer(|c| {
-            c.arg(bundle()).arg(flag("rootless", "For an ordinary user"))
-        }),
+        Command::new("spec")
+            .about("Write a config.json to begin with")
+            .defer(|c| c.arg(bundle()).arg(flag("rootless", "For an ordinary user"))),
         Command::new("start").about("Start a created container").defer(|c| c.arg(id())),
         Command::new("state").about("Print the state of a container").defer(|c| c.arg(id())),
     ]

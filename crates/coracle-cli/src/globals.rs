@@ -49,8 +49,6 @@ impl Name {
 
 /// What goes for every command.
 pub(crate) struct Globals {
-    /// Who we are called as.
-    pub(crate) name: Name,
     /// Where the containers are.
     pub(crate) store: Store,
 }
@@ -66,7 +64,7 @@ impl Globals {
             Some(root) => std::path::absolute(root).what(|| "finding the state root")?,
             None => default_root(name, log)?,
         };
-        Ok(Self { name, store: Store::new(root) })
+        Ok(Self { store: Store::new(root) })
     }
 }
 
@@ -81,10 +79,8 @@ fn default_root(name: Name, log: &mut Log) -> Result<PathBuf> {
             let directory = PathBuf::from(directory).join(name.text());
             // The sticky bit keeps it from being tidied away (XDG Base Directory Specification).
             if std::fs::DirBuilder::new().mode(0o700).create(&directory).is_ok() {
-                let _ = std::fs::set_permissions(
-                    &directory,
-                    std::fs::Permissions::from_mode(0o1700),
-                );
+                let _ =
+                    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o1700));
             }
             Ok(directory)
         }

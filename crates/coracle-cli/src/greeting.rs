@@ -35,14 +35,17 @@ pub(crate) fn greet() -> ExitCode {
     row("new privileges", if field("NoNewPrivs") == "1" { "forbidden" } else { "possible" });
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     row("mounts", &places(&mounts).join(" "));
-    row("root", match fs::write("/.coracle", "") {
-        Ok(()) => {
-            let _ = fs::remove_file("/.coracle");
-            "writable"
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => "read-only",
-        Err(_) => "not writable",
-    });
+    row(
+        "root",
+        match fs::write("/.coracle", "") {
+            Ok(()) => {
+                let _ = fs::remove_file("/.coracle");
+                "writable"
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => "read-only",
+            Err(_) => "not writable",
+        },
+    );
     crate::log::say(&text, true);
     ExitCode::SUCCESS
 }
@@ -52,7 +55,11 @@ fn places(mountinfo: &str) -> Vec<String> {
     mountinfo
         .lines()
         .filter_map(|line| line.split(' ').nth(4))
-        .filter(|place| !["/proc/", "/sys/firmware", "/sys/fs/cgroup/"].iter().any(|covered| place.starts_with(covered)))
+        .filter(|place| {
+            !["/proc/", "/sys/firmware", "/sys/fs/cgroup/"]
+                .iter()
+                .any(|covered| place.starts_with(covered))
+        })
         .map(str::to_owned)
         .collect()
 }

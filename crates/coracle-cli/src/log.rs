@@ -1,8 +1,9 @@
 //! What is told to whom: errors to people on standard error, the same in one line to an engine's
 //! log (cli.md, "Log").
 
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -23,13 +24,17 @@ impl Log {
         let level = matches.get_one::<String>("log-level").is_some_and(|level| level == "debug");
         let debug = matches.get_one::<bool>("debug").copied().unwrap_or(false) || level;
         let mut log = Self { file: None, json, debug };
-        if let Some(path) = matches.get_one::<PathBuf>("log").filter(|p| !p.as_os_str().is_empty()) {
+        if let Some(path) = matches.get_one::<PathBuf>("log").filter(|p| !p.as_os_str().is_empty())
+        {
             let path = path.strip_prefix("file:").unwrap_or(path);
             match OpenOptions::new().append(true).create(true).open(path) {
                 Ok(file) => log.file = Some(file),
                 Err(error) => {
                     // The call itself may still succeed; an engine without its log is told here.
-                    say(&format!("warning: cannot write the log {}: {error}\n", path.display()), false);
+                    say(
+                        &format!("warning: cannot write the log {}: {error}\n", path.display()),
+                        false,
+                    );
                 }
             }
         }
@@ -40,10 +45,10 @@ impl Log {
     pub(crate) fn failed(&mut self, error: &Error) {
         let mut text = format!("error: {}\n", error.summary());
         if let Some(place) = error.place() {
-            text.push_str(&format!("  {place}\n"));
+            let _ = writeln!(text, "  {place}");
         }
         if let Some(help) = error.advice() {
-            text.push_str(&format!("  help: {help}\n"));
+            let _ = writeln!(text, "  help: {help}");
         }
         say(&text, false);
         self.line("error", &error.to_string());

@@ -133,7 +133,10 @@ pub fn check_id(id: &str) -> Result<()> {
         return Err(bad("the ID is empty".into()));
     }
     if id.len() > LONGEST_ID {
-        return Err(bad(format!("the ID has {} bytes, at most {LONGEST_ID} are allowed", id.len())));
+        return Err(bad(format!(
+            "the ID has {} bytes, at most {LONGEST_ID} are allowed",
+            id.len()
+        )));
     }
     if id == "." || id == ".." || !id.bytes().all(allowed) {
         return Err(bad(format!("{id:?}")));

@@ -14,8 +14,10 @@ pub(super) fn main(options: &ArgMatches, globals: &Globals) -> Result<u8> {
     let detached = flag(options, "detach");
     let console_socket = path(options, "console-socket");
     if process.terminal && detached && console_socket.is_none() {
-        return Err(Error::new("cannot allocate tty if runc will detach without setting console socket")
-            .help("give --console-socket, or leave --tty out"));
+        return Err(Error::new(
+            "cannot allocate tty if runc will detach without setting console socket",
+        )
+        .help("give --console-socket, or leave --tty out"));
     }
     let signals = container::prepare_signals(!flag(options, "no-subreaper") && !detached)?;
     let request = ExecRequest {

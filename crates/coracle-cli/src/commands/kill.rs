@@ -9,7 +9,8 @@ use crate::globals::Globals;
 pub(super) fn main(options: &ArgMatches, globals: &Globals) -> Result<u8> {
     let name = options.get_one::<String>("signal").map_or("TERM", String::as_str);
     let number = signal(name).ok_or_else(|| {
-        Error::new(format!("unknown signal {name:?}")).help("a name such as TERM, or a number to 64")
+        Error::new(format!("unknown signal {name:?}"))
+            .help("a name such as TERM, or a number to 64")
     })?;
     container::kill(&globals.store, id(options), number, flag(options, "all"))?;
     Ok(0)
@@ -18,8 +19,8 @@ pub(super) fn main(options: &ArgMatches, globals: &Globals) -> Result<u8> {
 /// signal(7), in the order of their numbers on every architecture this builds for.
 const NAMES: [&str; 31] = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
-    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU",
-    "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
 /// The number of a signal given by number or name, with or without `SIG`, in any case.
@@ -57,8 +58,17 @@ mod tests {
     #[test]
     fn signals_have_many_names() {
         for (name, number) in [
-            ("TERM", 15), ("SIGTERM", 15), ("sigkill", 9), ("9", 9), ("Winch", 28), ("SYS", 31),
-            ("RTMIN", 34), ("SIGRTMIN+3", 37), ("RTMAX-1", 63), ("CLD", 17), ("0", 0),
+            ("TERM", 15),
+            ("SIGTERM", 15),
+            ("sigkill", 9),
+            ("9", 9),
+            ("Winch", 28),
+            ("SYS", 31),
+            ("RTMIN", 34),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-1", 63),
+            ("CLD", 17),
+            ("0", 0),
         ] {
             assert_eq!(signal(name), Some(number), "{name}");
         }

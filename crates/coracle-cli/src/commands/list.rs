@@ -25,9 +25,8 @@ pub(super) fn main(options: &ArgMatches, globals: &Globals, log: &mut Log) -> Re
             let text = if states.is_empty() {
                 "null".to_owned()
             } else {
-                serde_json::to_string(&states).map_err(|error| {
-                    Error::new("encoding the list").because(error.to_string())
-                })?
+                serde_json::to_string(&states)
+                    .map_err(|error| Error::new("encoding the list").because(error.to_string()))?
             };
             say(&text, true);
         }

@@ -21,7 +21,12 @@ use crate::globals::Globals;
 use crate::log::Log;
 
 /// Does what was asked; the exit code.
-pub(crate) fn run(command: &str, options: &ArgMatches, globals: &Globals, log: &mut Log) -> Result<u8> {
+pub(crate) fn run(
+    command: &str,
+    options: &ArgMatches,
+    globals: &Globals,
+    log: &mut Log,
+) -> Result<u8> {
     match command {
         "create" => create::main(options, globals, log),
         "delete" => delete::main(options, globals, log),

@@ -23,23 +23,21 @@ pub(super) fn write(bundle: &Path, rootless: bool) -> Result<()> {
     let caller = rootless.then(|| (geteuid().as_raw(), getegid().as_raw()));
     let text = config::to_json(&config::template(caller))?;
     let path = bundle.join("config.json");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o666)
-        .open(&path)
-        .map_err(|error| {
-            if error.kind() == std::io::ErrorKind::AlreadyExists {
-                Error::new("File config.json exists. Remove it first")
-            } else {
-                let bundle = bundle.display();
-                let failed: std::io::Result<()> = Err(error);
-                match failed.what(|| format!("making config.json in {bundle}")) {
-                    Err(error) => error,
-                    Ok(()) => Error::new("making config.json"),
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o666).open(&path).map_err(
+            |error| {
+                if error.kind() == std::io::ErrorKind::AlreadyExists {
+                    Error::new("File config.json exists. Remove it first")
+                } else {
+                    let bundle = bundle.display();
+                    let failed: std::io::Result<()> = Err(error);
+                    match failed.what(|| format!("making config.json in {bundle}")) {
+                        Err(error) => error,
+                        Ok(()) => Error::new("making config.json"),
+                    }
                 }
-            }
-        })?;
+            },
+        )?;
     file.write_all(&text).what(|| "writing config.json").inspect_err(|_| {
         // Half a file would be taken for a whole one.
         let _ = std::fs::remove_file(&path);

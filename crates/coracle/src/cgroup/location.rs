@@ -116,9 +116,7 @@ impl Location {
             } else {
                 Vec::new()
             };
-            let own = own.map(|own| {
-                place.hierarchy.mount.join(below_mount(&place.hierarchy, own))
-            });
+            let own = own.map(|own| place.hierarchy.mount.join(below_mount(&place.hierarchy, own)));
             Some(LegacyMount { name, directory: place.dir.clone(), controllers, links, own })
         };
         self.places
@@ -284,7 +282,7 @@ mod tests {
     fn legacy_mounts_link_controllers_that_share_a_hierarchy() {
         let location = Location::resolve(&hybrid(), "/abc", "").unwrap();
         let shown: Vec<_> = location
-            .mounts()
+            .mounts(None)
             .into_iter()
             .map(|mount| (mount.name, mount.controllers.join(","), mount.links.join(" ")))
             .collect();
@@ -297,7 +295,7 @@ mod tests {
                 row("systemd", "name=systemd", ""),
             ]
         );
-        assert!(Location::resolve(&Layout::Unified, "/abc", "").unwrap().mounts().is_empty());
+        assert!(Location::resolve(&Layout::Unified, "/abc", "").unwrap().mounts(None).is_empty());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::state::hook_state;
 use crate::cgroup::{self, Cgroup};
 use crate::config::{self, Config, Mount, NamespaceKind, Spec};
 use crate::error::{Context, Error, Result};
-use crate::init::{Gate, Setup};
+use crate::init::{Gate, HookFailed, Setup};
 use crate::launch::{self, Child, hooks};
 use crate::plan::{self, Action, Plan};
 use crate::store::{self, Entry, Record, RecordConfig, RecordMount, RecordOptions, Store};
@@ -88,11 +88,7 @@ pub fn prepare(request: &Request) -> Result<(Vec<u8>, Spec, Plan)> {
 ///
 /// # Errors
 /// Whatever failed, nothing is left behind.
-pub fn create(
-    store: &Store,
-    request: &Request,
-    warn: &mut impl FnMut(&str),
-) -> Result<Created> {
+pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> Result<Created> {
     store::check_id(&request.id)?;
     let (bytes, spec, plan) = prepare(request)?;
     for warning in config::warnings(&spec) {
@@ -208,14 +204,18 @@ fn check_host(spec: &Spec, plan: &Plan, request: &Request) -> Result<()> {
         Ok(_) => {}
     }
     if request.detached && plan.terminal && request.console_socket.is_none() {
-        return Err(Error::new("cannot allocate tty if runc will detach without setting console socket")
-            .at("/process/terminal", Some("true".into()))
-            .help("give --console-socket, or set terminal to false"));
+        return Err(Error::new(
+            "cannot allocate tty if runc will detach without setting console socket",
+        )
+        .at("/process/terminal", Some("true".into()))
+        .help("give --console-socket, or set terminal to false"));
     }
     if !plan.terminal && request.console_socket.is_some() {
-        return Err(Error::new("cannot use console socket if runc will not detach or allocate tty")
-            .at("/process/terminal", Some("false".into()))
-            .help("leave --console-socket out, or set terminal to true"));
+        return Err(Error::new(
+            "cannot use console socket if runc will not detach or allocate tty",
+        )
+        .at("/process/terminal", Some("false".into()))
+        .help("leave --console-socket out, or set terminal to true"));
     }
     for number in 3..3u32.saturating_add(request.preserve_fds) {
         let open = std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok();
@@ -321,15 +321,16 @@ fn container_hooks(
     spec: &Spec,
     record: &Record,
     plan: &Plan,
-) -> Result<(), (u32, Vec<u8>)> {
+) -> Result<(), HookFailed> {
     let Some(all) = &spec.hooks else { return Ok(()) };
     let (list, kind, status) = match action {
         Action::StartHooks => (&all.start_container, "startContainer", "created"),
         _ => (&all.create_container, "createContainer", "creating"),
     };
     let state = hook_state(record, status, std::process::id());
-    hooks::run(list, kind, &state, &plan.bundle).map_err(|(index, error)| {
-        (u32::try_from(index).unwrap_or(0), error.summary().into_bytes())
+    hooks::run(list, kind, &state, &plan.bundle).map_err(|(index, error)| HookFailed {
+        index: u32::try_from(index).unwrap_or(0),
+        words: error.summary().into_bytes(),
     })
 }
 

@@ -38,9 +38,11 @@ pub fn delete(store: &Store, id: &str, force: bool, mut warn: impl FnMut(&str)) 
             }
         }
         status => {
-            return Err(Error::new(format!("cannot delete container {id} that is not stopped: {status}"))
-                .kind(Kind::State)
-                .help(format!("stop it first (kill {id} KILL), or add --force")));
+            return Err(Error::new(format!(
+                "cannot delete container {id} that is not stopped: {status}"
+            ))
+            .kind(Kind::State)
+            .help(format!("stop it first (kill {id} KILL), or add --force")));
         }
     }
     entry.lock()?;
@@ -48,11 +50,7 @@ pub fn delete(store: &Store, id: &str, force: bool, mut warn: impl FnMut(&str)) 
 }
 
 /// Ends all processes of a container and removes what was made for it.
-pub(super) fn destroy(
-    entry: &Entry,
-    record: &Record,
-    warn: &mut impl FnMut(&str),
-) -> Result<()> {
+pub(super) fn destroy(entry: &Entry, record: &Record, warn: &mut impl FnMut(&str)) -> Result<()> {
     end(record);
     let cgroup = Cgroup::from_paths(&record.cgroup_paths);
     if !cgroup.is_absent() {

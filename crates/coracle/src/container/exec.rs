@@ -57,7 +57,9 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
                 "cannot exec in a paused container (use --ignore-paused to override)",
             ));
         }
-        Status::Creating => return Err(refused("cannot exec in a container that is being created")),
+        Status::Creating => {
+            return Err(refused("cannot exec in a container that is being created"));
+        }
         Status::Stopped => return Err(refused("cannot exec in a stopped container")),
     }
     let Some(first) = first_process(&record)? else {
@@ -106,7 +108,9 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
             },
             Some(Message::Ready) => break,
             Some(Message::Failed(failure)) => return Err(explain(failure)),
-            Some(_) | None => return Err(Error::new("the process ended before its program started")),
+            Some(_) | None => {
+                return Err(Error::new("the process ended before its program started"));
+            }
         }
     }
     if let Some(path) = &request.pidfd_socket {

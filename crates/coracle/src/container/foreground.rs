@@ -73,7 +73,9 @@ pub fn run(
 ) -> Result<i32> {
     let created = create(store, request, warn)?;
     let result = begin(&created).and_then(|()| match signals {
-        Some(signals) if !request.detached => serve(&created.child, created.terminal.as_ref(), signals),
+        Some(signals) if !request.detached => {
+            serve(&created.child, created.terminal.as_ref(), signals)
+        }
         _ => Ok(0),
     });
     let finished = signals.is_some() && !request.detached;
@@ -115,10 +117,8 @@ fn serve(child: &Child, terminal: Option<&OwnedFd>, signals: &OwnedFd) -> Result
         if let Some(code) = reap(child)? {
             break code;
         }
-        let mut files = vec![
-            PollFd::new(&child.pidfd, PollFlags::IN),
-            PollFd::new(signals, PollFlags::IN),
-        ];
+        let mut files =
+            vec![PollFd::new(&child.pidfd, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
         let watched = relay.as_ref().map(|relay| relay.watch(&mut files));
         match poll(&mut files, None) {
             Ok(_) | Err(Errno::INTR) => {}

@@ -56,9 +56,5 @@ fn multiplexer(root: &Root) -> Result<OwnedFd, Failed> {
     let stat = fstat(&master).part(Operation::OpenPtmx)?;
     let is_ptmx = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && stat.st_rdev == rustix::fs::makedev(5, 2);
-    if is_ptmx {
-        Ok(master)
-    } else {
-        Err(Failed::new(Operation::NotPtmx, Errno::NODEV))
-    }
+    if is_ptmx { Ok(master) } else { Err(Failed::new(Operation::NotPtmx, Errno::NODEV)) }
 }

@@ -41,7 +41,15 @@ pub(crate) struct Setup<'a> {
     /// Who will run on the terminal, for its owner.
     pub(crate) terminal_owner: Option<u32>,
     /// Runs a list of hooks inside the container.
-    pub(crate) hooks: &'a dyn Fn(&Action) -> Result<(), (u32, Vec<u8>)>,
+    pub(crate) hooks: &'a dyn Fn(&Action) -> Result<(), HookFailed>,
+}
+
+/// A hook that failed inside the container: its index, and what there is to say.
+pub(crate) struct HookFailed {
+    /// Its index in its list.
+    pub(crate) index: u32,
+    /// Why.
+    pub(crate) words: Vec<u8>,
 }
 
 /// Where the word to start comes from.
@@ -129,7 +137,9 @@ impl Init<'_> {
             Action::CgroupNamespace => {
                 sys::process::unshare(libc::CLONE_NEWCGROUP).part(Operation::Itself)
             }
-            Action::Propagation(flags) => mounts::propagate_all(*flags),
+            Action::Propagation(flags) | Action::RootPropagation(flags) => {
+                mounts::propagate_all(*flags)
+            }
             Action::Root { path, shared } => {
                 self.root = Some(mounts::make_root(path, *shared)?);
                 Ok(())
@@ -162,13 +172,16 @@ impl Init<'_> {
                 self.await_message(|m| matches!(m, Message::HooksDone))
             }
             Action::ContainerHooks | Action::StartHooks => {
-                (self.setup.hooks)(action).map_err(|(index, words)| {
-                    Failed::new(Operation::Hook, Errno::CANCELED).detail(index).words(words)
+                (self.setup.hooks)(action).map_err(|failed| {
+                    Failed::new(Operation::Hook, Errno::CANCELED)
+                        .detail(failed.index)
+                        .words(failed.words)
                 })
             }
             Action::ReadonlyPath(path) => mounts::make_readonly(self.root()?, path),
             Action::MaskPath(path) => {
-                let root = self.root.as_ref().ok_or(Failed::new(Operation::Itself, Errno::NOENT))?;
+                let root =
+                    self.root.as_ref().ok_or(Failed::new(Operation::Itself, Errno::NOENT))?;
                 self.masks.hide(root, path)
             }
             Action::EnterRoot { no_pivot } => {
@@ -178,7 +191,6 @@ impl Init<'_> {
                 self.root = None;
                 Ok(())
             }
-            Action::RootPropagation(flags) => mounts::propagate_all(*flags),
             Action::Rlimit { resource, soft, hard } => set_limit(*resource, *soft, *hard),
             Action::Umask(mask) => {
                 rustix::process::umask(Mode::from_raw_mode(*mask));
@@ -242,10 +254,9 @@ impl Init<'_> {
                 result => result.part(Operation::Talk)?,
             };
             self.wire = Wire::from_socket(connection);
-            match self.wire.receive() {
-                Ok(Some(Message::Start)) => break,
-                // Whoever connects without a word of sense does not start the container.
-                _ => {}
+            // Whoever connects without a word of sense does not start the container.
+            if matches!(self.wire.receive(), Ok(Some(Message::Start))) {
+                break;
             }
         }
         if self.setup.program.args.is_empty() {

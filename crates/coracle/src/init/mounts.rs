@@ -37,8 +37,8 @@ pub(super) fn make_root(path: &CStr, shared: bool) -> Result<Root, Failed> {
         | OpenTreeFlags::AT_RECURSIVE;
     let place = open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .part(Operation::OpenSource)?;
-    let tree = open_tree(&place, c"", flags | OpenTreeFlags::AT_EMPTY_PATH)
-        .part(Operation::MakeMount)?;
+    let tree =
+        open_tree(&place, c"", flags | OpenTreeFlags::AT_EMPTY_PATH).part(Operation::MakeMount)?;
     if shared {
         // pivot_root(2) takes neither a shared root nor a shared mount around it.
         let private = [libc::MS_PRIVATE];

@@ -52,8 +52,7 @@ fn check(path: &CStr) -> Result<(), Failed> {
     if stat.st_mode & 0o111 == 0 {
         return Err(Failed::new(Operation::ProgramNotExecutable, Errno::ACCESS));
     }
-    accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
-        .part(Operation::ProgramNotExecutable)
+    accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).part(Operation::ProgramNotExecutable)
 }
 
 /// The home directory of a user by the container's /etc/passwd (passwd(5)); `/` if it does not say.

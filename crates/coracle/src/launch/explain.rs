@@ -33,9 +33,7 @@ pub(crate) fn stage(failure: &Failure) -> Error {
         .because(failure.operation.words())
         .os(failure.errno);
     match failure.operation {
-        Operation::JoinNamespace => {
-            error.at(format!("/linux/namespaces/{}", failure.detail), None)
-        }
+        Operation::JoinNamespace => error.at(format!("/linux/namespaces/{}", failure.detail), None),
         _ => error,
     }
 }
@@ -148,15 +146,17 @@ fn mount_help(mount: &Mount, operation: Operation, errno: Errno) -> Option<&'sta
         (_, Operation::StrictTarget, _) => {
             Some("proc and sysfs go on an ordinary directory that no link leads to")
         }
-        (_, Operation::OpenTarget, Errno::ROFS) => {
-            Some("the mount point is missing and the file system is read-only: make it in the image")
-        }
+        (_, Operation::OpenTarget, Errno::ROFS) => Some(
+            "the mount point is missing and the file system is read-only: make it in the image",
+        ),
         (_, Operation::KindOfTarget, _) => {
             Some("a directory goes on a directory, a file on a file")
         }
-        (Source::Filesystem { .. }, Operation::CreateFilesystem | Operation::MakeMount, Errno::PERM) => {
-            Some("a user namespace may mount this only with the matching namespace of its own")
-        }
+        (
+            Source::Filesystem { .. },
+            Operation::CreateFilesystem | Operation::MakeMount,
+            Errno::PERM,
+        ) => Some("a user namespace may mount this only with the matching namespace of its own"),
         _ => None,
     }
 }
@@ -167,9 +167,8 @@ fn of_program(failure: &Failure, program: &Program) -> Error {
     let name = program.args.first().map(|name| name.to_string_lossy().into_owned());
     let name = name.unwrap_or_default();
     let reason = match failure.operation {
-        Operation::NotInPath => failure.operation.words().to_owned(),
+        Operation::NotInPath | Operation::NoProcess => failure.operation.words().to_owned(),
         Operation::StatProgram => format!("stat {name}: {}", errno_text(failure.errno)),
-        Operation::NoProcess => failure.operation.words().to_owned(),
         _ => errno_text(failure.errno).into_owned(),
     };
     let error = Error::new("unable to start container process")

@@ -14,7 +14,12 @@ use crate::error::{Context, Error, Result};
 
 /// Runs hooks one after the other; the state goes to each one's standard input. Stops at the first
 /// that fails, and says its index.
-pub(crate) fn run(hooks: &[Hook], kind: &str, state: &[u8], bundle: &Path) -> Result<(), (usize, Error)> {
+pub(crate) fn run(
+    hooks: &[Hook],
+    kind: &str,
+    state: &[u8],
+    bundle: &Path,
+) -> Result<(), (usize, Error)> {
     for (index, hook) in hooks.iter().enumerate() {
         run_one(hook, state, bundle).map_err(|error| {
             (index, error.at(format!("/hooks/{kind}/{index}"), Some(format!("{:?}", hook.path))))
@@ -30,7 +35,12 @@ fn run_one(hook: &Hook, state: &[u8], bundle: &Path) -> Result<()> {
         command.arg0(name).args(rest);
     }
     let env = hook.env.iter().filter_map(|variable| variable.split_once('='));
-    command.env_clear().envs(env).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .env_clear()
+        .envs(env)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     if bundle.is_dir() {
         command.current_dir(bundle);
     }
@@ -40,21 +50,24 @@ fn run_one(hook: &Hook, state: &[u8], bundle: &Path) -> Result<()> {
         let _ = stdin.write_all(state);
     }
     let limit = hook.timeout.and_then(|seconds| u64::try_from(seconds).ok());
-    if let Some(seconds) = limit {
-        if !ends_within(&child, Duration::from_secs(seconds))? {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(Error::new(format!("hook {} did not end within {seconds} s", hook.path))
-                .help("raise its timeout, or find out what it waits for"));
-        }
+    if let Some(seconds) = limit
+        && !ends_within(&child, Duration::from_secs(seconds))?
+    {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(Error::new(format!("hook {} did not end within {seconds} s", hook.path))
+            .help("raise its timeout, or find out what it waits for"));
     }
     let output = child.wait_with_output().what(|| format!("waiting for hook {}", hook.path))?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(Error::new(format!("hook {} failed", hook.path))
-        .because(format!("{}{}{said}", output.status, if said.is_empty() { "" } else { ": " })))
+    Err(Error::new(format!("hook {} failed", hook.path)).because(format!(
+        "{}{}{said}",
+        output.status,
+        if said.is_empty() { "" } else { ": " }
+    )))
 }
 
 /// Whether a child ends in time.

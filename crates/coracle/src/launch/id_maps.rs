@@ -12,9 +12,8 @@ use crate::plan::{IdMap, IdMaps};
 /// Writes both maps of process `pid`: directly where that is allowed, else by newuidmap(1) and
 /// newgidmap(1), which know the subordinate ids of a user (subuid(5)).
 pub(super) fn write(pid: u32, maps: &IdMaps) -> Result<()> {
-    let own = |lines: &[IdMap], id: u32| {
-        matches!(lines, [only] if only.size == 1 && only.host == id)
-    };
+    let own =
+        |lines: &[IdMap], id: u32| matches!(lines, [only] if only.size == 1 && only.host == id);
     let privileged = geteuid().is_root();
     if privileged || own(&maps.gids, getegid().as_raw()) {
         if !privileged {
@@ -41,9 +40,8 @@ fn lines(maps: &[IdMap]) -> String {
 }
 
 fn file(pid: u32, name: &str, text: &str, pointer: &str) -> Result<()> {
-    std::fs::write(format!("/proc/{pid}/{name}"), text)
-        .what(|| format!("writing {name}"))
-        .map_err(|error| {
+    std::fs::write(format!("/proc/{pid}/{name}"), text).what(|| format!("writing {name}")).map_err(
+        |error| {
             let refused = error.errno() == Some(Errno::PERM);
             let error = error.at(pointer, Some(format!("{:?}", text.trim_end())));
             if refused {
@@ -51,7 +49,8 @@ fn file(pid: u32, name: &str, text: &str, pointer: &str) -> Result<()> {
             } else {
                 error
             }
-        })
+        },
+    )
 }
 
 fn by_command(command: &str, pid: u32, maps: &[IdMap], pointer: &str) -> Result<()> {

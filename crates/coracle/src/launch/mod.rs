@@ -152,8 +152,7 @@ fn clone_failed(new: u64, errno: Errno) -> Error {
 /// The process in between: joins, clones init as its own sibling, says its pid and ends.
 fn stage(joined: &[Joined], new: u64, setup: &Setup<'_>, wire: Wire, gate: Gate) -> ! {
     let fail = |operation, detail, errno| -> ! {
-        let failure =
-            Failure { step: Failure::STAGE, operation, detail, errno, words: Vec::new() };
+        let failure = Failure { step: Failure::STAGE, operation, detail, errno, words: Vec::new() };
         let _ = wire.send(&Message::Failed(failure));
         process::exit(1)
     };

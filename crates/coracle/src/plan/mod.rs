@@ -23,9 +23,7 @@ use std::path::{Path, PathBuf};
 pub use namespaces::{IdMap, IdMaps, Join, Namespaces};
 pub use origin::Origin;
 pub use process::{ExecPlan, Program, exec};
-pub use step::{
-    Action, Capabilities, Device, DeviceKind, FsOption, Identity, Mount, Source, Step,
-};
+pub use step::{Action, Capabilities, Device, DeviceKind, FsOption, Identity, Mount, Source, Step};
 
 use crate::cgroup::{self, DeviceRule};
 use crate::config::{self, NamespaceKind, Spec};
@@ -134,9 +132,8 @@ fn cgroup_plan(linux: &config::Linux, options: &Options, host: &Host) -> Result<
         .iter()
         .enumerate()
         .map(|(index, rule)| {
-            DeviceRule::from_config(rule).map_err(|error| {
-                error.at(format!("/linux/resources/devices/{index}"), None)
-            })
+            DeviceRule::from_config(rule)
+                .map_err(|error| error.at(format!("/linux/resources/devices/{index}"), None))
         })
         .collect::<Result<_>>()?;
     let required = linux.cgroups_path.is_some();
@@ -179,7 +176,7 @@ fn steps(
     }
 
     // The root file system and all in it, below its descriptor; the host is still visible.
-    let propagation = linux.rootfs_propagation.map(|kind| mount_options::propagation(kind));
+    let propagation = linux.rootfs_propagation.map(mount_options::propagation);
     steps.push(match propagation {
         Some(flags) => at("/linux/rootfsPropagation", Action::Propagation(flags)),
         None => default(Action::Propagation(libc::MS_SLAVE | libc::MS_REC)),
@@ -246,7 +243,8 @@ fn steps(
     }
     if spec.root.as_ref().is_some_and(|root| root.readonly) {
         let set = crate::sys::mount::attr::RDONLY;
-        let action = Action::Attributes { target: CString::default(), set, clear: 0, recursive: false };
+        let action =
+            Action::Attributes { target: CString::default(), set, clear: 0, recursive: false };
         steps.push(at("/root/readonly", action));
     }
     steps.push(default(Action::EnterRoot { no_pivot: options.no_pivot }));

@@ -121,7 +121,7 @@ pub(super) fn plan(
             let path = cstring(&path, &format!("/mounts/{index}/source"))?;
             Source::Bind { path, otherwise: None, recursive }
         }
-        None if kind == "cgroup" => return cgroups(&target, &origin, sorted, host, cgroup, steps),
+        None if kind == "cgroup" => return cgroups(&target, &origin, &sorted, host, cgroup, steps),
         None if kind.is_empty() || kind == "none" || kind == "bind" => {
             return Err(Error::new("a mount needs a type, or the option bind or rbind")
                 .at(format!("/mounts/{index}/type"), mount.kind.as_ref().map(|k| format!("{k:?}")))
@@ -161,7 +161,7 @@ pub(super) fn plan(
 fn cgroups(
     target: &CString,
     origin: &Origin,
-    sorted: Sorted,
+    sorted: &Sorted,
     host: &Host,
     cgroup: &cgroup::Location,
     steps: &mut Vec<Step>,

@@ -106,10 +106,8 @@ pub(super) fn plan(linux: &config::Linux) -> Result<Namespaces> {
                 .map(|m| IdMap { container: m.container_id, host: m.host_id, size: m.size })
                 .collect()
         };
-        plan.id_maps = Some(IdMaps {
-            uids: lines(&linux.uid_mappings),
-            gids: lines(&linux.gid_mappings),
-        });
+        plan.id_maps =
+            Some(IdMaps { uids: lines(&linux.uid_mappings), gids: lines(&linux.gid_mappings) });
     }
     Ok(plan)
 }

@@ -158,5 +158,6 @@ fn become_process(
 
 /// An unprivileged caller that maps only itself has to give setgroups(2) up (user_namespaces(7)).
 fn setgroups_forbidden(linux: &config::Linux, host: &Host) -> bool {
-    host.rootless && linux.gid_mappings.iter().map(|mapping| u64::from(mapping.size)).sum::<u64>() <= 1
+    host.rootless
+        && linux.gid_mappings.iter().map(|mapping| u64::from(mapping.size)).sum::<u64>() <= 1
 }

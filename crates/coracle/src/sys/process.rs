@@ -46,8 +46,8 @@ pub(crate) fn assert_single_threaded() -> Result<(), Errno> {
 /// namespaces (`CLONE_NEW*` in `flags`) and, if given, born into the cgroup v2 directory `cgroup`.
 ///
 /// The caller is single-threaded (see [`assert_single_threaded`]).
+#[allow(clippy::cast_sign_loss)] // descriptors and flags are not negative
 pub(crate) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Errno> {
-    #[allow(clippy::cast_sign_loss)] // descriptors and flags are not negative
     let mut pidfd: i32 = -1;
     let mut args = CloneArgs {
         flags: flags | libc::CLONE_PIDFD as u64,
@@ -66,11 +66,7 @@ pub(crate) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone
     // goes on on the same stack; `pidfd` outlives the call; the process has one thread, so no lock
     // is left held in the copy.
     let pid = check(unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            std::ptr::from_mut(&mut args),
-            size_of::<CloneArgs>(),
-        )
+        libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut args), size_of::<CloneArgs>())
     })?;
     if pid == 0 {
         return Ok(Cloned::Child);

@@ -35,11 +35,8 @@ pub(crate) fn next(fd: BorrowedFd<'_>) -> Result<Option<i32>, Errno> {
     // SAFETY: the buffer is writable for its size; the kernel writes whole records only, and any
     // bytes are a valid signalfd_siginfo.
     let answer = check(unsafe {
-        libc::read(
-            fd.as_raw_fd(),
-            info.as_mut_ptr().cast(),
-            size_of::<libc::signalfd_siginfo>(),
-        ) as libc::c_long
+        libc::read(fd.as_raw_fd(), info.as_mut_ptr().cast(), size_of::<libc::signalfd_siginfo>())
+            as libc::c_long
     });
     match answer {
         Ok(0) | Err(Errno::AGAIN | Errno::INTR) => Ok(None),
