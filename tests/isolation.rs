@@ -241,7 +241,7 @@ fn mounts_come_in_but_never_go_out() {
         "/mounts/-",
         json!({"destination": "/mnt", "source": source, "options": ["rbind", "rslave"]}),
     );
-    for set in ["bounding", "permitted", "effective"] {
+    for set in ["bounding", "permitted", "effective", "inheritable", "ambient"] {
         bundle = bundle.set(&format!("/process/capabilities/{set}"), everything.clone());
     }
     let script = "mount -t tmpfs own /mnt/own && echo mounted; \

@@ -1,7 +1,7 @@
 //! Runs a command to its end, or to the end of the test's patience.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt;
@@ -14,10 +14,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
+use crate::leaks::is_alive;
 use crate::user::User;
 
 /// No command of a test takes a second; one that hangs must not take the run with it.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at something that is waited for.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// A command to be run: in a process group of its own, standard input from /dev/null, standard
 /// output and error kept in memory. Those are files and not pipes, because a container goes on
@@ -185,8 +189,19 @@ impl Running {
     }
 
     /// Waits for standard output to contain `text`.
+    #[track_caller]
     pub fn prints(&self, text: &str) {
-        eventually(&format!("{} prints {text:?}", self.what), || self.stdout().contains(text));
+        let start = Instant::now();
+        while !self.stdout().contains(text) {
+            assert!(
+                start.elapsed() < PATIENCE && is_alive(self.pid()),
+                "{} should have printed {text:?}\n--- stdout\n{}\n--- stderr\n{}",
+                self.what,
+                self.stdout(),
+                self.stderr()
+            );
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// Waits for its end.
@@ -230,7 +245,6 @@ impl Drop for Running {
 }
 
 /// How a command ended, and what it said.
-#[derive(Debug)]
 pub struct Outcome {
     /// Its exit code, unless a signal ended it.
     pub code: Option<i32>,
@@ -293,12 +307,18 @@ impl Outcome {
     }
 }
 
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.told())
+    }
+}
+
 /// Waits until something holds. The limit is for hangs, not for slow machines.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(PAUSE);
     }
 }
