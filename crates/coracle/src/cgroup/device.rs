@@ -372,13 +372,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn default_devices_come_last() {
+    fn default_devices_come_behind_the_last_rule_about_all() {
         let rules = effective_rules(&[rule("-a *:* rwm"), rule("+c 10:229 rwm")]);
         assert_eq!(
             lines(&rules),
             [
                 "a",
-                "c 10:229 rwm",
                 "c *:* m",
                 "b *:* m",
                 "c 1:3 rwm",
@@ -390,9 +389,10 @@ pub(super) mod tests {
                 "c 5:2 rwm",
                 "c 136:* rwm",
                 "c 10:200 rwm",
+                "c 10:229 rwm",
             ]
         );
-        assert!(rules[2..].iter().all(|rule| rule.allow));
+        assert!(rules[1..].iter().all(|rule| rule.allow));
     }
 
     #[test]

@@ -76,6 +76,10 @@ fn malformed(json: &[u8], error: &serde_json::Error) -> Failure {
     let reason = match words {
         "recursion limit exceeded" => "nested more than 128 levels deep".into(),
         "trailing characters" => "something follows the end of the object".into(),
+        "expected ident" => "expected value".into(),
+        _ if words.starts_with("control character") => {
+            "a line break or another control character in a string".into()
+        }
         _ => match words.strip_prefix("EOF while parsing ") {
             Some(inside) => format!("the file ends inside {inside}").into(),
             None => Cow::Borrowed(words),
@@ -124,17 +128,11 @@ fn mismatch(json: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) 
         };
     }
     if let Some((name, expected)) = quoted(words, "unknown variant `") {
-        // A key that is not known: the place is the object so far.
-        let value = if found.is_some_and(Value::is_object) {
-            push(&mut pointer, name);
-            None
-        } else {
-            found.map(Value::to_string)
-        };
+        let is_value = found.and_then(Value::as_str) == Some(name);
         let expected = expected.trim_start_matches(", expected ").replace('`', "");
         return Failure {
-            because: "no such value".into(),
-            place: Some((pointer, value)),
+            because: if is_value { "no such value" } else { "no such key" }.into(),
+            place: Some((pointer, found.map(Value::to_string))),
             help: Some(format!("known: {}", expected.trim_start_matches("one of "))),
         };
     }
@@ -195,21 +193,27 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// How to write the same value rightly, if that is a matter of marks.
+/// How to write it rightly.
 fn hint(wanted: &str, found: &Value) -> Option<String> {
-    match found {
-        Value::Number(_) | Value::Bool(_) if wanted == "a string" => {
-            Some(format!("put it in quotes: \"{found}\""))
+    let in_quotes = found.as_str().unwrap_or_default();
+    Some(match (wanted, found) {
+        ("a string", Value::Number(_) | Value::Bool(_)) => {
+            format!("put it in quotes: \"{found}\"")
         }
-        Value::String(text) if matches!(text.as_str(), "true" | "false") => {
-            (wanted == "true or false").then(|| format!("leave out the quotes: {text}"))
+        ("a string", _) => "a string is written in quotes".into(),
+        ("true or false", _) if matches!(in_quotes, "true" | "false") => {
+            format!("leave out the quotes: {in_quotes}")
         }
-        Value::String(text) if text.parse::<i128>().is_ok() => {
-            wanted.contains("number").then(|| format!("leave out the quotes: {text}"))
+        ("true or false", _) => "write true or false, without quotes".into(),
+        ("an array", Value::String(_) | Value::Number(_)) => {
+            format!("put it in brackets: [{found}]")
         }
-        Value::String(_) if wanted == "an array" => Some(format!("put it in brackets: [{found}]")),
-        _ => None,
-    }
+        ("an array", _) => "an array is written in brackets".into(),
+        ("an object", _) => "an object is written in braces: {\"key\": value}".into(),
+        (_, Value::Number(_)) => return None,
+        _ if in_quotes.parse::<i64>().is_ok() => format!("leave out the quotes: {in_quotes}"),
+        _ => "write plain digits, without quotes".into(),
+    })
 }
 
 /// The path as a JSON pointer (RFC 6901).

@@ -49,7 +49,7 @@ mod tests {
             ".net",
             "net/../kernel/core_pattern",
             "net.//.kernel.core_pattern",
-            "net.ipv4/",
+            "net/ipv4/",
             "net/./x",
             "net/x\0",
         ] {

@@ -10,8 +10,8 @@ use rustix::net::{
 };
 use rustix::process::Pid;
 
-use super::handover;
 use super::state::hook_state;
+use super::{handover, relay};
 use crate::cgroup::{self, Cgroup};
 use crate::config::{self, Config, Mount, NamespaceKind, Spec};
 use crate::error::{Context, Error, Result};
@@ -147,7 +147,10 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
         match child.hear()? {
             Some(Message::Console(master)) => match &console {
                 Some(socket) => handover::send(socket, "console", master.as_fd())?,
-                None => terminal = Some(master),
+                None => {
+                    relay::adopt_size(&master);
+                    terminal = Some(master);
+                }
             },
             Some(Message::RuntimeHooks) => {
                 runtime_hooks(&spec, &record, &plan)?;

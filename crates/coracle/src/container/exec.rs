@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use rustix::process::Pid;
 
 use super::foreground::Attached;
-use super::handover;
 use super::kill::first_process;
 use super::state::{Status, status};
+use super::{handover, relay};
 use crate::cgroup::Cgroup;
 use crate::config::{NamespaceKind, Process, Spec};
 use crate::error::{Error, Kind, Result};
@@ -104,7 +104,10 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
         match child.hear()? {
             Some(Message::Console(master)) => match &console {
                 Some(socket) => handover::send(socket, "console", master.as_fd())?,
-                None => terminal = Some(master),
+                None => {
+                    relay::adopt_size(&master);
+                    terminal = Some(master);
+                }
             },
             Some(Message::Ready) => break,
             Some(Message::Failed(failure)) => return Err(explain(failure)),

@@ -54,9 +54,7 @@ impl<'a> Relay<'a> {
             tcsetattr(stdin(), OptionalActions::Now, &raw).what(what)?;
         }
         let input = Input { buffer: Vec::new(), open: true };
-        let relay = Self { master, input, before, closed: false };
-        relay.resize();
-        Ok(relay)
+        Ok(Self { master, input, before, closed: false })
     }
 
     /// Adds what is waited for, and says at which places: the master and standard input. What is
@@ -147,12 +145,17 @@ impl<'a> Relay<'a> {
         while !self.closed && self.show() {}
     }
 
-    /// Gives the container's terminal the size of ours.
+    /// Our terminal has another size now.
     pub(super) fn resize(&self) {
-        let size = tcgetwinsize(stdin()).or_else(|_| tcgetwinsize(stdout()));
-        if let Ok(size) = size {
-            let _ = tcsetwinsize(self.master, size);
-        }
+        adopt_size(self.master);
+    }
+}
+
+/// Gives the container's terminal the size of ours, if ours is one: at once when it is made, so
+/// that the program finds it right, and whenever it changes.
+pub(super) fn adopt_size(master: &OwnedFd) {
+    if let Ok(size) = tcgetwinsize(stdin()).or_else(|_| tcgetwinsize(stdout())) {
+        let _ = tcsetwinsize(master, size);
     }
 }
 

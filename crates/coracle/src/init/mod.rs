@@ -124,6 +124,7 @@ impl Init<'_> {
         self.root.as_ref().ok_or(Failed::new(Operation::Itself, Errno::NOENT))
     }
 
+    #[allow(clippy::too_many_lines)] // an arm for each action, a line or few each
     fn perform(&mut self, action: &Action) -> Outcome {
         match action {
             Action::AwaitParent => self.await_message(|m| matches!(m, Message::Continue)),

@@ -182,7 +182,9 @@ fn steps(
         None => default(Action::Propagation(libc::MS_SLAVE | libc::MS_REC)),
     });
     let path = cstring(&rootfs.to_string_lossy(), "/root/path")?;
-    let shared = propagation.is_some_and(|flags| flags & libc::MS_SHARED != 0);
+    // Nothing is shared any more where all of it was made something else.
+    let shared =
+        propagation.is_some_and(|flags| flags & libc::MS_SHARED != 0 || flags & libc::MS_REC == 0);
     steps.push(at("/root/path", Action::Root { path, shared }));
     for (index, mount) in spec.mounts.iter().enumerate() {
         mounts::plan(mount, index, &options.bundle, host, &cgroup.location, &mut steps)?;

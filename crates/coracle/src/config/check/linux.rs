@@ -70,7 +70,10 @@ fn sysctl(place: &Place<'_>, linux: &Linux) -> Result<()> {
         };
         if linux.namespace(namespace).is_none() {
             return Err(place
-                .refuse(value, format!("this kernel parameter needs a {namespace} namespace"))
+                .refuse(
+                    value,
+                    format!("this kernel parameter needs a namespace of type {namespace}"),
+                )
                 .help(format!("add {{\"type\": \"{namespace}\"}} to /linux/namespaces")));
         }
     }
@@ -141,7 +144,9 @@ fn intel_rdt(place: &Place<'_>, rdt: &IntelRdt) -> Result<()> {
     let line = |place: &Place<'_>, text: &str| {
         no_nul(place, text)?;
         if text.contains('\n') {
-            return Err(place.refuse(text, "a line of resctrl contains a line break"));
+            return Err(place
+                .refuse(text, "a line of resctrl contains a line break")
+                .help("give each line an element of schemata"));
         }
         Ok(())
     };

@@ -34,9 +34,12 @@ pub fn check(spec: &Spec) -> Result<()> {
     if let Some(list) = &spec.hooks {
         hooks(&place.key("hooks"), list)?;
     }
-    let place_of_annotations = place.key("annotations");
     if let Some(value) = spec.annotations.get("") {
-        return Err(place_of_annotations.key("").refuse(value, "an annotation has no name"));
+        return Err(place
+            .key("annotations")
+            .key("")
+            .refuse(value, "an annotation has no name")
+            .help("a name such as com.example.purpose does not collide with others"));
     }
     if let Some(linux) = &spec.linux {
         linux::check(&place.key("linux"), spec, linux)?;

@@ -85,7 +85,7 @@ fn ids(place: &Place<'_>, linux: &Linux) -> Result<()> {
             Some(namespace) if namespace.path.is_none() && list.is_empty() => {
                 return Err(place
                     .missing(format!("a new user namespace needs {key}"))
-                    .help("{\"containerID\": 0, \"hostID\": 100000, \"size\": 65536} maps root and all usual IDs"));
+                    .help("such as {\"containerID\": 0, \"hostID\": 100000, \"size\": 65536}"));
             }
             _ => mappings(&place, list)?,
         }
@@ -103,11 +103,16 @@ pub(super) fn mappings(place: &Place<'_>, mappings: &[IdMapping]) -> Result<()> 
     for (i, mapping) in mappings.iter().enumerate() {
         let place = place.index(i);
         if mapping.size == 0 {
-            return Err(place.key("size").refuse(&mapping.size, "the range of IDs is empty"));
+            return Err(place
+                .key("size")
+                .refuse(&mapping.size, "the range of IDs is empty")
+                .help("size is how many IDs are mapped"));
         }
         let ends = |id: u32| id.checked_add(mapping.size).is_some();
         if !ends(mapping.container_id) || !ends(mapping.host_id) {
-            return Err(place.refuse(mapping, "the range goes beyond the greatest ID"));
+            return Err(place
+                .refuse(mapping, "the range goes beyond the greatest ID")
+                .help("IDs go up to 4294967294"));
         }
         let overlaps = |of: fn(&IdMapping) -> u32| {
             mappings[..i].iter().any(|other| {
@@ -115,10 +120,14 @@ pub(super) fn mappings(place: &Place<'_>, mappings: &[IdMapping]) -> Result<()> 
             })
         };
         if overlaps(|mapping| mapping.container_id) {
-            return Err(place.refuse(mapping, "an ID of the container is mapped twice"));
+            return Err(place
+                .refuse(mapping, "an ID of the container is mapped twice")
+                .help("ranges must not overlap"));
         }
         if overlaps(|mapping| mapping.host_id) {
-            return Err(place.refuse(mapping, "an ID of the host is mapped twice"));
+            return Err(place
+                .refuse(mapping, "an ID of the host is mapped twice")
+                .help("ranges must not overlap"));
         }
     }
     Ok(())

@@ -74,15 +74,17 @@ fn env(place: &Place<'_>, env: &[String]) -> Result<()> {
     Ok(())
 }
 
+const IDS: &str = "IDs go up to 4294967294";
+
 fn user(place: &Place<'_>, user: &User) -> Result<()> {
     // The kernel keeps the greatest ID for "no change" (setresuid(2)).
     let ids = [("uid", user.uid), ("gid", user.gid)];
     if let Some((key, id)) = ids.into_iter().find(|(_, id)| *id == u32::MAX) {
-        return Err(place.key(key).refuse(&id, "nobody can have this ID"));
+        return Err(place.key(key).refuse(&id, "nobody can have this ID").help(IDS));
     }
     if let Some(i) = user.additional_gids.iter().position(|id| *id == u32::MAX) {
         let place = place.key("additionalGids");
-        return Err(place.index(i).refuse(&u32::MAX, "nobody can have this ID"));
+        return Err(place.index(i).refuse(&u32::MAX, "nobody can have this ID").help(IDS));
     }
     if let Some(umask) = user.umask.filter(|umask| *umask > 0o7777) {
         return Err(place

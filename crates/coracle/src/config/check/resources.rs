@@ -25,7 +25,8 @@ pub(super) fn check(place: &Place<'_>, resources: &Resources) -> Result<()> {
             if priority.name.is_empty() {
                 return Err(place
                     .key("name")
-                    .refuse(&priority.name, "the network interface has no name"));
+                    .refuse(&priority.name, "the network interface has no name")
+                    .help("name one of the host, such as eth0"));
             }
             no_nul(&place.key("name"), &priority.name)?;
         }
@@ -161,7 +162,8 @@ fn block_io(place: &Place<'_>, block_io: &BlockIo) -> Result<()> {
 fn number(place: &Place<'_>, major: i64, minor: i64) -> Result<()> {
     match [("major", major), ("minor", minor)].into_iter().find(|(_, number)| *number < 0) {
         Some((key, number)) => {
-            Err(place.key(key).refuse(&number, format!("no device has this {key} number")))
+            let what = format!("no device has this {key} number");
+            Err(place.key(key).refuse(&number, what).help("device numbers are not negative"))
         }
         None => Ok(()),
     }

@@ -28,17 +28,22 @@ pub(super) fn check(place: &Place<'_>, filter: &Seccomp, listener: bool) -> Resu
         let place = place.index(i);
         let names = place.key("names");
         if rule.names.is_empty() {
-            return Err(names.refuse(&rule.names, "the rule names no system call"));
+            return Err(names
+                .refuse(&rule.names, "the rule names no system call")
+                .help("name at least one, such as mkdir"));
         }
         if let Some(i) = rule.names.iter().position(String::is_empty) {
-            return Err(names.index(i).refuse("", "the system call has no name"));
+            return Err(names
+                .index(i)
+                .refuse("", "the system call has no name")
+                .help("name it, such as mkdir"));
         }
         if rule.action == SeccompAction::Notify {
-            // The descriptor reaches the listener by a write (runc has the same limit).
             if let Some(i) = rule.names.iter().position(|name| name == "write") {
                 return Err(names
                     .index(i)
-                    .refuse("write", "SCMP_ACT_NOTIFY cannot be used for the write syscall"));
+                    .refuse("write", "SCMP_ACT_NOTIFY cannot be used for the write syscall")
+                    .help("the listener's descriptor reaches it by a write"));
             }
             if !listener {
                 return Err(place

@@ -1,0 +1,108 @@
+//! The specification's own examples, and one file with everything.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use coracle::config::{Spec, check, to_json, warnings};
+use serde_json::Value;
+
+use crate::schema::{Schema, pointers, specification};
+use crate::{FULL, full};
+
+#[test]
+fn everything_survives_a_round_trip() {
+    assert_eq!(String::from_utf8(to_json(&full()).unwrap()).unwrap(), FULL);
+    check(&full()).unwrap();
+}
+
+#[test]
+fn everything_is_really_everything() {
+    let Some(specification) = specification() else { return };
+    let schema = Schema::read(&specification);
+    let value: Value = serde_json::from_str(FULL).unwrap();
+    assert_eq!(schema.faults(&value), Vec::<String>::new());
+    assert_eq!(schema.unknown(&value), Vec::<String>::new());
+
+    let mut found = BTreeSet::new();
+    pointers(&value, "", &mut found);
+    let read = |at: &&String| {
+        // What is kept without being read, and what only another scheduling policy has.
+        let kept = ["/solaris/", "/windows/", "/vm/", "/zos/", "/freebsd/"];
+        !kept.iter().any(|kept| at.starts_with(kept)) && *at != "/process/scheduler/priority"
+    };
+    let known = schema.properties();
+    let missing: Vec<_> = known.iter().filter(read).filter(|at| !found.contains(*at)).collect();
+    assert_eq!(missing, Vec::<&String>::new());
+}
+
+#[test]
+fn everything_warns_of_what_is_deprecated() {
+    let text = warnings(&full()).join("\n");
+    assert_eq!(
+        text,
+        "prestart hooks are deprecated: use createRuntime [config.json: /hooks/prestart]\n\
+         no flags of a personality are known: ignored [config.json: /linux/personality/flags]\n\
+         limits of kernel memory are deprecated [config.json: /linux/resources/memory]"
+    );
+}
+
+#[test]
+fn good_examples_are_understood() {
+    let Some(specification) = specification() else { return };
+    let directory = specification.join("schema/test/config/good");
+    // They are good by the schema; a container on Linux needs more.
+    let no_mount_namespace = Some("/linux/namespaces");
+    let old = Some("/ociVersion");
+    let expected = [
+        ("freebsd-example.json", Some("/hostname")), // without a UTS namespace
+        ("freebsd-minimal.json", no_mount_namespace),
+        ("linux-netdevice.json", Some("/linux/netDevices")), // without a network namespace
+        ("linux-rdma.json", no_mount_namespace),
+        ("minimal-for-start.json", no_mount_namespace),
+        ("minimal.json", no_mount_namespace),
+        ("spec-example.json", old),
+        ("zos-example.json", old),
+        ("zos-minimal.json", no_mount_namespace),
+    ];
+    let names: BTreeSet<_> = std::fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(names, expected.iter().map(|(name, _)| (*name).to_owned()).collect());
+    for (name, refused) in expected {
+        let json = std::fs::read(directory.join(name)).unwrap();
+        let mut spec = Spec::parse(&json).unwrap();
+        let error = check(&spec).err();
+        assert_eq!(error.as_ref().and_then(coracle::Error::pointer), refused, "{name}: {error:?}");
+        // Nothing is lost in writing.
+        assert_eq!(Spec::parse(&to_json(&spec).unwrap()).unwrap(), spec, "{name}");
+        if name == "spec-example.json" {
+            spec.oci_version = "1.0.0".into();
+            check(&spec).unwrap();
+        }
+    }
+}
+
+#[test]
+fn bad_examples_are_refused() {
+    let Some(specification) = specification() else { return };
+    let directory = specification.join("schema/test/config/bad");
+    let pointer = |name: &str| {
+        let json = std::fs::read(Path::new(&directory).join(name)).unwrap();
+        let error = Spec::parse(&json).and_then(|spec| check(&spec)).unwrap_err();
+        error.pointer().map(str::to_owned)
+    };
+    assert_eq!(pointer("invalid-json.json"), None);
+    assert_eq!(pointer("linux-netdevice.json").as_deref(), Some("/linux/netDevices/eth0/name"));
+    assert_eq!(
+        pointer("linux-rdma.json").as_deref(),
+        Some("/linux/resources/rdma/mlx5_1/hcaHandles")
+    );
+    // What is bad about it is in FreeBSD's part, which is kept unread; a mount namespace it lacks.
+    assert_eq!(pointer("freebsd-vnet-disable.json").as_deref(), Some("/linux/namespaces"));
+    // It lacks one as well: with it, what it is bad for shows.
+    let json = std::fs::read_to_string(directory.join("linux-hugepage.json")).unwrap();
+    let json = json.replace("\"linux\": {", "\"linux\": {\"namespaces\": [{\"type\": \"mount\"}],");
+    let error = check(&Spec::parse(json.as_bytes()).unwrap()).unwrap_err();
+    assert_eq!(error.pointer(), Some("/linux/resources/hugepageLimits/0/pageSize"));
+}
