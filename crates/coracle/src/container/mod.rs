@@ -17,6 +17,7 @@ pub use create::{Created, Request, create, prepare};
 pub use delete::delete;
 pub use exec::{ExecRequest, config, exec};
 pub use foreground::{Attached, attach, prepare_signals, run};
+pub use handover::Handover;
 pub use kill::kill;
 pub use start::start;
 pub use state::{State, Status, list, state};
