@@ -95,7 +95,9 @@ impl Log {
 
 /// Prints what a command was asked for. A reader that went away has read enough.
 pub(crate) fn answer(text: &str) -> Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    let mut out = std::io::stdout();
+    // Flushed, or what is left of the last line fails when nobody looks any more.
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.what(|| "writing to standard output"),
     }
