@@ -11,6 +11,8 @@ compile_error!(
      `dynamic` if you trust every container"
 );
 
+use coracle_entry as _;
+
 mod args;
 mod commands;
 mod globals;
