@@ -45,6 +45,7 @@ mod number {
 /// # Safety
 /// Pointers among the arguments are what that system call expects.
 #[cfg(target_arch = "x86_64")]
+#[allow(clippy::many_single_char_names)]
 unsafe fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize) -> isize {
     let result;
     // SAFETY: the kernel's convention: it changes rax, rcx and r11 and whatever memory is named.
@@ -65,6 +66,7 @@ unsafe fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize) 
 /// # Safety
 /// Pointers among the arguments are what that system call expects.
 #[cfg(target_arch = "aarch64")]
+#[allow(clippy::many_single_char_names)]
 unsafe fn call(number: usize, a: usize, b: usize, c: usize, d: usize, e: usize) -> isize {
     let result;
     // SAFETY: the kernel's convention: it changes x0 and whatever memory is named.
@@ -97,9 +99,9 @@ fn address(text: &'static [u8]) -> usize {
 }
 
 /// openat(2) for reading; `path` ends in NUL.
-pub(super) fn open(path: *const u8) -> isize {
+pub(super) fn open(path: &'static [u8]) -> isize {
     // SAFETY: a constant string.
-    unsafe { call(number::OPENAT, register(CWD), path.addr(), CLOEXEC, 0, 0) }
+    unsafe { call(number::OPENAT, register(CWD), address(path), CLOEXEC, 0, 0) }
 }
 
 /// close(2).
@@ -201,9 +203,7 @@ pub(super) fn make_read_only(tree: isize) -> isize {
     static RDONLY: [u64; 4] = [1, 0, 0, 0];
     let change = RDONLY.as_ptr().addr();
     // SAFETY: a constant string, and a constant struct of the size given.
-    unsafe {
-        call(number::MOUNT_SETATTR, register(tree), address(b"\0"), EMPTY_PATH, change, 32)
-    }
+    unsafe { call(number::MOUNT_SETATTR, register(tree), address(b"\0"), EMPTY_PATH, change, 32) }
 }
 
 /// memfd_create(2), to be sealed and executed.
@@ -233,16 +233,10 @@ pub(super) fn copy_some(to: isize, from: isize) -> isize {
 ///
 /// # Safety
 /// `argv` and `envp` are arrays of strings that end in null.
-pub(super) unsafe fn execute(
-    fd: isize,
-    argv: *const *const u8,
-    envp: *const *const u8,
-) -> isize {
+pub(super) unsafe fn execute(fd: isize, argv: *const *const u8, envp: *const *const u8) -> isize {
     let empty = address(b"\0");
     // SAFETY: as promised, and a constant string.
-    unsafe {
-        call(number::EXECVEAT, register(fd), empty, argv.addr(), envp.addr(), EMPTY_PATH)
-    }
+    unsafe { call(number::EXECVEAT, register(fd), empty, argv.addr(), envp.addr(), EMPTY_PATH) }
 }
 
 /// write(2) to standard error.

@@ -86,7 +86,7 @@ unsafe extern "C" fn seal(stack: *const usize) {
     if !unsafe { enters_a_container(argv) } {
         return;
     }
-    let exe = call::open(b"/proc/self/exe\0".as_ptr());
+    let exe = call::open(c"/proc/self/exe".to_bytes_with_nul());
     if exe < 0 {
         give_up();
     }
