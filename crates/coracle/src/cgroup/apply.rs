@@ -234,7 +234,7 @@ fn lacking(dir: &Dir, write: &Write) -> Cow<'static, str> {
 }
 
 /// The sizes of huge pages, by the names of the files.
-fn sizes(dir: &Dir) -> Vec<String> {
+pub(super) fn sizes(dir: &Dir) -> Vec<String> {
     let names = std::fs::read_dir(&dir.path).into_iter().flatten().flatten();
     let names = names.filter_map(|entry| entry.file_name().into_string().ok());
     let mut sizes: Vec<String> = names

@@ -12,7 +12,11 @@ mod limits;
 mod limits_v1;
 mod limits_v2;
 mod location;
+mod oom;
 mod program;
+mod stats;
+mod stats_v1;
+mod stats_v2;
 mod v1;
 mod v2;
 
@@ -20,6 +24,11 @@ pub use device::{Access, DeviceKind, DeviceRule, effective_rules};
 pub use layout::{Hierarchy, Layout};
 pub use limits::{Limits, Missing, Version, Write};
 pub use location::{LegacyMount, Location};
+pub use oom::OomWatch;
+pub use stats::{
+    BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, IntelRdtStats,
+    MemoryStats, MemoryUsage, PidsStats, Pressure, PressureTimes, Stats, Throttling,
+};
 
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
