@@ -110,8 +110,6 @@ impl Run {
 
     /// Runs Cargo's tests and counts them.
     fn test(&mut self, profile: &str, name: Option<&str>) {
-        let skips = self.built.join("skipped-tests");
-        let _ = fs::remove_file(&skips);
         let which = match name {
             Some(name) if self.workspace.join(format!("tests/{name}.rs")).exists() => {
                 format!("--package coracle-tests --test {name}")
@@ -119,18 +117,26 @@ impl Run {
             Some(name) => format!("--workspace {name}"),
             None => "--workspace".to_owned(),
         };
-        let words = format!("cargo test --no-fail-fast {which}");
+        // Else Cargo would hide why a test was skipped.
+        let words = format!("cargo test --no-fail-fast {which} -- --show-output");
         let mut command = self.command(&words);
-        command
-            .env("CORACLE_BIN", self.built.join(profile).join("coracle"))
-            .env("CORACLE_SKIPPED", &skips);
+        command.env("CORACLE_BIN", self.built.join(profile).join("coracle"));
         let failed_before = self.failed;
+        let mut skipped = 0;
+        // What a passing test printed interests nobody.
+        let mut quiet = false;
         let ended = run(command, A_MINUTE * 20, |line| {
+            quiet = line == "successes:" || quiet && !line.starts_with("failures:");
             if let Some(counts) = line.strip_prefix("test result: ") {
                 self.passed += count(counts, "passed");
                 self.failed += count(counts, "failed");
                 self.skipped += count(counts, "ignored");
+                quiet = false;
+            } else if line.starts_with("skipped: ") {
+                skipped += 1;
+                return true;
             }
+            !quiet
         });
         // A test that did not build, crashed or hung counts in no result line.
         if let Err(why) = ended
@@ -138,13 +144,9 @@ impl Run {
         {
             self.fail(&words, &why);
         }
-        let skips = fs::read_to_string(&skips).unwrap_or_default();
-        for line in skips.lines() {
-            println!("{line}");
-            // Cargo took it for passed.
-            self.passed = self.passed.saturating_sub(1);
-            self.skipped += 1;
-        }
+        // Cargo took them for passed.
+        self.passed = self.passed.saturating_sub(skipped);
+        self.skipped += skipped;
     }
 
     /// Judges the licences and origins of the libraries.
@@ -161,7 +163,7 @@ impl Run {
                 .arg(&tools)
                 .current_dir(env::temp_dir())
                 .env("CARGO_TARGET_DIR", tools.join("target"));
-            if let Err(why) = run(install, A_MINUTE * 15, |_| ()) {
+            if let Err(why) = run(install, A_MINUTE * 15, |_| true) {
                 self.skip(&format!("cargo deny: it cannot be installed: {why}"));
                 return;
             }
@@ -172,7 +174,7 @@ impl Run {
         let words = "cargo deny check bans licenses sources";
         let mut command = self.command(words);
         command.env("PATH", path.unwrap_or_default());
-        if let Err(why) = run(command, A_MINUTE * 5, |_| ()) {
+        if let Err(why) = run(command, A_MINUTE * 5, |_| true) {
             self.fail(words, &why);
         }
     }
@@ -185,7 +187,7 @@ impl Run {
 
     /// A step that must succeed; whether it did.
     fn step(&mut self, words: &str, limit: Duration) -> bool {
-        let ended = run(self.command(words), limit, |_| ());
+        let ended = run(self.command(words), limit, |_| true);
         if let Err(why) = &ended {
             self.fail(words, why);
         }
@@ -194,7 +196,7 @@ impl Run {
 
     /// A step that may fail; whether it did not.
     fn attempt(&self, words: &str, limit: Duration) -> bool {
-        run(self.command(words), limit, |_| ()).is_ok()
+        run(self.command(words), limit, |_| true).is_ok()
     }
 
     fn command(&self, words: &str) -> Command {
@@ -221,8 +223,12 @@ impl Run {
 }
 
 /// Runs a command without standard input, in a process group that is killed when the time is up,
-/// and passes on what it prints, line by line.
-fn run(mut command: Command, limit: Duration, mut line: impl FnMut(&str)) -> Result<(), String> {
+/// and passes on what it prints: those lines that `show` says are to be shown.
+fn run(
+    mut command: Command,
+    limit: Duration,
+    mut show: impl FnMut(&str) -> bool,
+) -> Result<(), String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(|error| error.to_string())?;
     let pid = Pid::from_child(&child);
@@ -237,8 +243,9 @@ fn run(mut command: Command, limit: Duration, mut line: impl FnMut(&str)) -> Res
     });
     if let Some(stdout) = child.stdout.take() {
         for text in BufReader::new(stdout).lines().map_while(Result::ok) {
-            println!("{text}");
-            line(&text);
+            if show(&text) {
+                println!("{text}");
+            }
         }
     }
     let status = child.wait().map_err(|error| error.to_string())?;

@@ -3,12 +3,13 @@
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::ArgMatches;
-use coracle::Error;
+use coracle::error::Context;
+use coracle::{Error, Result};
 
 /// Where log lines go, and in which form.
 pub(crate) struct Log {
@@ -92,7 +93,17 @@ impl Log {
     }
 }
 
-/// Prints text as it is. A reader that went away is no reason to fail.
+/// Prints what a command was asked for. A reader that went away has read enough.
+pub(crate) fn answer(text: &str) -> Result<()> {
+    let mut out = std::io::stdout();
+    // Flushed, or what is left of the last line fails when nobody looks any more.
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.what(|| "writing to standard output"),
+    }
+}
+
+/// Prints text as it is, as far as anybody listens.
 pub(crate) fn say(text: &str, to_stdout: bool) {
     let _ = if to_stdout {
         std::io::stdout().write_all(text.as_bytes())

@@ -280,9 +280,11 @@ impl Entry {
         let _ = flock(&self.directory, FlockOperation::Unlock);
     }
 
-    /// Whether somebody is changing the container right now.
+    /// Whether somebody is changing the container right now, this process included.
     pub(crate) fn is_locked(&self) -> bool {
-        locked(&self.directory)
+        // A lock belongs to an open file description: asking on the one that may hold it would
+        // give it away (flock(2)).
+        open_directory(self.directory.as_fd(), ".").is_ok_and(|other| locked(&other))
     }
 
     /// Whether the container is created and waits for the word to start: exec.fifo is there, and

@@ -253,8 +253,8 @@ impl Wire {
         let mut buffer = [0; LONGEST];
         let (length, file) = loop {
             match receive_with(self.0.as_fd(), &mut buffer) {
-                Err(Errno::INTR) => {}
-                Err(Errno::CONNRESET) => return Ok(None),
+                // The other side is gone and had not heard us out; what it said before comes next.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 other => break other?,
             }
         };

@@ -4,7 +4,7 @@ use clap::ArgMatches;
 use coracle::Result;
 use coracle::container::{self, Request};
 
-use super::{flag, id, path};
+use super::{flag, handover, id, path};
 use crate::globals::Globals;
 use crate::log::Log;
 
@@ -19,9 +19,7 @@ pub(super) fn request(options: &ArgMatches) -> Request {
     Request {
         id: id(options).to_owned(),
         bundle: path(options, "bundle").unwrap_or_default(),
-        console_socket: path(options, "console-socket"),
-        pidfd_socket: path(options, "pidfd-socket"),
-        pid_file: path(options, "pid-file"),
+        handover: handover(options),
         no_pivot: flag(options, "no-pivot"),
         no_new_keyring: flag(options, "no-new-keyring"),
         preserve_fds: options.get_one("preserve-fds").copied().unwrap_or(0),

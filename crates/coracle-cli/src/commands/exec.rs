@@ -6,14 +6,14 @@ use coracle::container::{self, ExecRequest};
 use coracle::error::Context;
 use coracle::{Error, Result};
 
-use super::{code, flag, id, path};
+use super::{code, flag, handover, id, path};
 use crate::globals::Globals;
 
 pub(super) fn main(options: &ArgMatches, globals: &Globals) -> Result<u8> {
     let process = process(options, globals)?;
     let detached = flag(options, "detach");
-    let console_socket = path(options, "console-socket");
-    if process.terminal && detached && console_socket.is_none() {
+    let handover = handover(options);
+    if process.terminal && detached && handover.console_socket.is_none() {
         return Err(Error::new(
             "cannot allocate tty if runc will detach without setting console socket",
         )
@@ -23,9 +23,7 @@ pub(super) fn main(options: &ArgMatches, globals: &Globals) -> Result<u8> {
     let request = ExecRequest {
         id: id(options).to_owned(),
         process,
-        console_socket,
-        pidfd_socket: path(options, "pidfd-socket"),
-        pid_file: path(options, "pid-file"),
+        handover,
         preserve_fds: options.get_one("preserve-fds").copied().unwrap_or(0),
         ignore_paused: flag(options, "ignore-paused"),
     };

@@ -8,18 +8,18 @@ use coracle::{Error, Result};
 
 use super::flag;
 use crate::globals::Globals;
-use crate::log::{Log, say};
+use crate::log::{Log, answer};
 
 pub(super) fn main(options: &ArgMatches, globals: &Globals, log: &mut Log) -> Result<u8> {
     let states = container::list(&globals.store, |message| log.warn(message))?;
     let format = options.get_one::<String>("format").map_or("table", String::as_str);
     if flag(options, "quiet") {
         let ids = states.iter().fold(String::new(), |text, state| text + &state.id + "\n");
-        say(&ids, true);
+        answer(&ids)?;
         return Ok(0);
     }
     match format {
-        "table" => say(&table(&states), true),
+        "table" => answer(&table(&states))?,
         "json" => {
             // runc prints an empty Go slice.
             let text = if states.is_empty() {
@@ -28,7 +28,7 @@ pub(super) fn main(options: &ArgMatches, globals: &Globals, log: &mut Log) -> Re
                 serde_json::to_string(&states)
                     .map_err(|error| Error::new("encoding the list").because(error.to_string()))?
             };
-            say(&text, true);
+            answer(&text)?;
         }
         other => {
             return Err(Error::new(format!("invalid format option: {other}"))

@@ -15,6 +15,7 @@ mod state;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
+use coracle::container::Handover;
 use coracle::{Error, Result};
 
 use crate::globals::Globals;
@@ -56,6 +57,15 @@ fn flag(options: &ArgMatches, name: &str) -> bool {
 /// A path given as an option.
 fn path(options: &ArgMatches, name: &str) -> Option<PathBuf> {
     options.get_one::<PathBuf>(name).filter(|path| !path.as_os_str().is_empty()).cloned()
+}
+
+/// Where an engine wants to be told of a new process.
+fn handover(options: &ArgMatches) -> Handover {
+    Handover {
+        console_socket: path(options, "console-socket"),
+        pidfd_socket: path(options, "pidfd-socket"),
+        pid_file: path(options, "pid-file"),
+    }
 }
 
 /// An exit code as the system has it: 0 to 255.

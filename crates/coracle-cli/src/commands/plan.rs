@@ -5,7 +5,7 @@ use coracle::Result;
 use coracle::container::{self, Request};
 
 use super::{flag, path};
-use crate::log::say;
+use crate::log::answer;
 
 pub(super) fn main(options: &ArgMatches) -> Result<u8> {
     let request = Request {
@@ -16,6 +16,6 @@ pub(super) fn main(options: &ArgMatches) -> Result<u8> {
         ..Request::default()
     };
     let (_, _, plan) = container::prepare(&request)?;
-    say(&plan.to_string(), true);
+    answer(&plan.to_string())?;
     Ok(0)
 }

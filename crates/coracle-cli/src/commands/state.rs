@@ -5,12 +5,12 @@ use coracle::{Error, Result, container};
 
 use super::id;
 use crate::globals::Globals;
-use crate::log::say;
+use crate::log::answer;
 
 pub(super) fn main(options: &ArgMatches, globals: &Globals) -> Result<u8> {
     let state = container::state(&globals.store, id(options))?;
     let text = serde_json::to_string_pretty(&state)
         .map_err(|error| Error::new("encoding the state").because(error.to_string()))?;
-    say(&text, true);
+    answer(&text)?;
     Ok(0)
 }

@@ -1,6 +1,6 @@
 //! `create`, and the first part of `run`.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, flock, mkfifoat, openat};
@@ -10,8 +10,8 @@ use rustix::net::{
 };
 use rustix::process::Pid;
 
+use super::handover::{self, Handover};
 use super::state::hook_state;
-use super::{handover, relay};
 use crate::cgroup::{self, Cgroup};
 use crate::config::{self, Config, Mount, NamespaceKind, Spec};
 use crate::error::{Context, Error, Result};
@@ -28,12 +28,8 @@ pub struct Request {
     pub id: String,
     /// The bundle's directory; relative to the working directory, which it is when empty.
     pub bundle: PathBuf,
-    /// A socket that the terminal is sent to.
-    pub console_socket: Option<PathBuf>,
-    /// A socket that a descriptor of the first process is sent to.
-    pub pidfd_socket: Option<PathBuf>,
-    /// A file that the first process's id is written to.
-    pub pid_file: Option<PathBuf>,
+    /// Where an engine wants to be told of the first process.
+    pub handover: Handover,
     /// Enters the root by chroot(2).
     pub no_pivot: bool,
     /// Keeps the caller's session keyring.
@@ -95,10 +91,7 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
         warn(&warning);
     }
     check_host(&spec, &plan, request)?;
-    let console = match (&request.console_socket, plan.terminal) {
-        (Some(path), true) => Some(handover::connect(path, "console socket")?),
-        _ => None,
-    };
+    let console = request.handover.console()?;
     let entry = store.reserve(&request.id)?;
     let record = first_record(&entry, &spec, &plan, request);
     let mut undo = Undo { entry: &entry, cgroup: None, child: None, done: false };
@@ -148,13 +141,9 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     let mut terminal = None;
     loop {
         match child.hear()? {
-            Some(Message::Console(master)) => match &console {
-                Some(socket) => handover::send(socket, "console", master.as_fd())?,
-                None => {
-                    relay::adopt_size(&master);
-                    terminal = Some(master);
-                }
-            },
+            Some(Message::Console(master)) => {
+                terminal = handover::deliver(console.as_ref(), master)?;
+            }
             Some(Message::RuntimeHooks) => {
                 runtime_hooks(&spec, &record, &plan)?;
                 child.tell(&Message::HooksDone)?;
@@ -166,13 +155,7 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
             Some(_) | None => return Err(vanished()),
         }
     }
-    if let Some(path) = &request.pidfd_socket {
-        let socket = handover::connect(path, "pidfd socket")?;
-        handover::send(&socket, "pidfd", child.pidfd.as_fd())?;
-    }
-    if let Some(path) = &request.pid_file {
-        handover::write_pid_file(path, child.pid)?;
-    }
+    request.handover.announce(child)?;
     child.tell(&Message::Start)?;
     undo.done = true;
     let child = undo.child.take();
@@ -209,14 +192,14 @@ fn check_host(spec: &Spec, plan: &Plan, request: &Request) -> Result<()> {
         }
         Ok(_) => {}
     }
-    if request.detached && plan.terminal && request.console_socket.is_none() {
+    if request.detached && plan.terminal && request.handover.console_socket.is_none() {
         return Err(Error::new(
             "cannot allocate tty if runc will detach without setting console socket",
         )
         .at("/process/terminal", Some("true".into()))
         .help("give --console-socket, or set terminal to false"));
     }
-    if !plan.terminal && request.console_socket.is_some() {
+    if !plan.terminal && request.handover.console_socket.is_some() {
         return Err(Error::new(
             "cannot use console socket if runc will not detach or allocate tty",
         )

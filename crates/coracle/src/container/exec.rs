@@ -1,14 +1,11 @@
 //! `exec`: one more process in a running container.
 
-use std::os::fd::AsFd;
-use std::path::PathBuf;
-
 use rustix::process::Pid;
 
 use super::foreground::Attached;
+use super::handover::{self, Handover};
 use super::kill::first_process;
 use super::state::{Status, status};
-use super::{handover, relay};
 use crate::cgroup::Cgroup;
 use crate::config::{NamespaceKind, Process, Spec};
 use crate::error::{Error, Kind, Result};
@@ -25,12 +22,8 @@ pub struct ExecRequest {
     pub id: String,
     /// The process, as config.json would describe it.
     pub process: Process,
-    /// A socket that the terminal is sent to.
-    pub console_socket: Option<PathBuf>,
-    /// A socket that a descriptor of the process is sent to.
-    pub pidfd_socket: Option<PathBuf>,
-    /// A file that the process's id is written to.
-    pub pid_file: Option<PathBuf>,
+    /// Where an engine wants to be told of the process.
+    pub handover: Handover,
     /// How many descriptors from 3 on the process keeps.
     pub preserve_fds: u32,
     /// Into a paused container too: it begins when that is resumed.
@@ -73,10 +66,7 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
     let user = linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User);
     let host = super::look_at_host()?;
     let plan = plan::exec(&request.process, &linux, user, &host)?;
-    let console = match &request.console_socket {
-        Some(path) => Some(handover::connect(path, "console socket")?),
-        None => None,
-    };
+    let console = request.handover.console()?;
 
     #[allow(clippy::cast_possible_truncation)] // CLONE_NEW* fit an int
     let joined = [Joined { file: first, flags: flags as i32, index: 0 }];
@@ -102,13 +92,9 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
     let mut terminal = None;
     loop {
         match child.hear()? {
-            Some(Message::Console(master)) => match &console {
-                Some(socket) => handover::send(socket, "console", master.as_fd())?,
-                None => {
-                    relay::adopt_size(&master);
-                    terminal = Some(master);
-                }
-            },
+            Some(Message::Console(master)) => {
+                terminal = handover::deliver(console.as_ref(), master)?;
+            }
             Some(Message::Ready) => break,
             Some(Message::Failed(failure)) => return Err(explain(failure)),
             Some(_) | None => {
@@ -116,21 +102,12 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
             }
         }
     }
-    if let Some(path) = &request.pidfd_socket {
-        let socket = handover::connect(path, "pidfd socket")?;
-        handover::send(&socket, "pidfd", child.pidfd.as_fd())?;
-    }
-    if let Some(path) = &request.pid_file {
-        handover::write_pid_file(path, child.pid)?;
-    }
+    request.handover.announce(child)?;
     child.tell(&Message::Start)?;
     match child.hear()? {
         None => {}
         Some(Message::Failed(failure)) => {
-            if let Some(path) = &request.pid_file {
-                // conmon takes a pid file for a process that started.
-                let _ = std::fs::remove_file(path);
-            }
+            request.handover.retract();
             return Err(explain(failure));
         }
         Some(_) => return Err(Error::new("the process said something that makes no sense")),

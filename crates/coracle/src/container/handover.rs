@@ -1,18 +1,69 @@
 //! What goes to an engine: descriptors over sockets, and the pid file.
 
 use std::io::Write;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect as join, socket_with,
 };
 
+use super::relay;
 use crate::error::{Context, Result};
+use crate::launch::Child;
 use crate::wire::send_with;
 
+/// Where an engine wants to be told of a new process.
+#[derive(Clone, Debug, Default)]
+pub struct Handover {
+    /// A socket that the terminal is sent to.
+    pub console_socket: Option<PathBuf>,
+    /// A socket that a descriptor of the process is sent to.
+    pub pidfd_socket: Option<PathBuf>,
+    /// A file that the process's id is written to.
+    pub pid_file: Option<PathBuf>,
+}
+
+impl Handover {
+    /// Connects to the console socket, before anything is made that would have to be undone.
+    pub(super) fn console(&self) -> Result<Option<OwnedFd>> {
+        self.console_socket.as_deref().map(|path| connect(path, "console socket")).transpose()
+    }
+
+    /// Tells of a process that is ready to start.
+    pub(super) fn announce(&self, child: &Child) -> Result<()> {
+        if let Some(path) = &self.pidfd_socket {
+            let socket = connect(path, "pidfd socket")?;
+            send(&socket, "pidfd", child.pidfd.as_fd())?;
+        }
+        match &self.pid_file {
+            Some(path) => write_pid_file(path, child.pid),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes back what was told of a process that then did not start: conmon takes a pid file for
+    /// one that did.
+    pub(super) fn retract(&self) {
+        if let Some(path) = &self.pid_file {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Sends a terminal to its socket; without one it is for this process to serve, at once in the
+/// size of ours.
+pub(super) fn deliver(socket: Option<&OwnedFd>, master: OwnedFd) -> Result<Option<OwnedFd>> {
+    if let Some(socket) = socket {
+        send(socket, "console", master.as_fd())?;
+        return Ok(None);
+    }
+    relay::adopt_size(&master);
+    Ok(Some(master))
+}
+
 /// Connects to an engine's socket.
-pub(super) fn connect(path: &Path, what: &str) -> Result<OwnedFd> {
+fn connect(path: &Path, what: &str) -> Result<OwnedFd> {
     let text = || format!("connecting to the {what} {}", path.display());
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .what(text)?;
@@ -24,15 +75,14 @@ pub(super) fn connect(path: &Path, what: &str) -> Result<OwnedFd> {
 }
 
 /// Sends one message with one descriptor (cli.md, "Console, pidfd socket").
-pub(super) fn send(socket: &OwnedFd, name: &str, file: BorrowedFd<'_>) -> Result<()> {
-    use std::os::fd::AsFd;
+fn send(socket: &OwnedFd, name: &str, file: BorrowedFd<'_>) -> Result<()> {
     send_with(socket.as_fd(), name.as_bytes(), file)
         .map(drop)
         .what(|| format!("sending the {name} to its socket"))
 }
 
 /// Writes a process id in digits, without a newline, whole or not at all.
-pub(super) fn write_pid_file(path: &Path, pid: u32) -> Result<()> {
+fn write_pid_file(path: &Path, pid: u32) -> Result<()> {
     let what = || format!("writing the pid file {}", path.display());
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}"));

@@ -22,6 +22,7 @@ pub use delete::delete;
 pub use events::{Event, EventKind, events, stats};
 pub use exec::{ExecRequest, config, exec};
 pub use foreground::{Attached, attach, prepare_signals, run};
+pub use handover::Handover;
 pub use kill::kill;
 pub use pause::{pause, resume};
 pub use processes::processes;

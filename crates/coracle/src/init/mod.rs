@@ -14,7 +14,7 @@ mod program;
 mod root;
 
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -114,8 +114,12 @@ impl Init<'_> {
     fn prepare(&mut self) -> Outcome {
         sys::signal::reset();
         rustix::process::umask(Mode::empty());
+        let mut keep = vec![self.wire.as_fd()];
+        if let Some(Gate::Listener { socket, lock }) = &self.gate {
+            keep.extend([socket.as_fd(), lock.as_fd()]);
+        }
         let first = 3 + self.setup.preserve_fds;
-        sys::process::close_on_exec_from(first).part(Operation::CloseFiles)?;
+        sys::process::close_all_from(first, &keep).part(Operation::CloseFiles)?;
         if self.setup.awaits_maps { Ok(()) } else { identity::forbid_tracing() }
     }
 

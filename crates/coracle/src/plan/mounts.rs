@@ -179,21 +179,22 @@ fn cgroups(
         }))
     };
     if cgroup.unified() {
-        let source = Source::Filesystem {
-            kind: CString::from(c"cgroup2"),
-            source: Some(CString::from(c"cgroup")),
-            options: Vec::new(),
-            strict: false,
-        };
-        // A user namespace may mount cgroup2 only with a cgroup namespace of its own.
-        let source = if host.rootless && !host.cgroup_namespace {
+        let source = if host.cgroup_namespace {
+            Source::Filesystem {
+                kind: CString::from(c"cgroup2"),
+                source: Some(CString::from(c"cgroup")),
+                options: Vec::new(),
+                strict: false,
+            }
+        } else {
+            // Without a namespace a new mount would show the same, and set the flags of the host's
+            // own hierarchy anew (nsdelegate, memory_recursiveprot), which waits for an RCU grace
+            // period besides.
             Source::Bind {
                 path: CString::from(c"/sys/fs/cgroup"),
                 otherwise: None,
                 recursive: false,
             }
-        } else {
-            source
         };
         push(mount(target.clone(), source, sorted.set));
         return Ok(());

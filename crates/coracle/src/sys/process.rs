@@ -114,14 +114,28 @@ pub(crate) fn exit(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Marks every descriptor from `first` on to be closed by execve (close_range(2), Linux 5.11 for
-/// the flag): what an engine left open must not reach the container (CVE-2024-21626).
-pub(crate) fn close_on_exec_from(first: u32) -> Result<(), Errno> {
-    /// `CLOSE_RANGE_CLOEXEC`.
-    const CLOEXEC: libc::c_uint = 4;
-    // SAFETY: no descriptor is closed now, so none that is owned becomes invalid.
-    check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOEXEC) })?;
-    Ok(())
+/// Closes every descriptor from `first` on but those in `keep` (close_range(2), Linux 5.9): what an
+/// engine or our own parent left open must not reach the container (CVE-2024-21626).
+///
+/// For a new process that goes on with nothing but `keep`: whatever else its copy of the memory
+/// owns is not used, nor dropped, any more.
+pub(crate) fn close_all_from(first: u32, keep: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let close = |from: u32, to: u32| {
+        // SAFETY: owners of the descriptors closed here are in memory that this process does not
+        // use again, as the caller promises.
+        check(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) }).map(drop)
+    };
+    #[allow(clippy::cast_sign_loss)] // an open descriptor is not negative
+    let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd() as u32).collect();
+    kept.sort_unstable();
+    let mut from = first;
+    for fd in kept.into_iter().filter(|fd| *fd >= first) {
+        if fd > from {
+            close(from, fd - 1)?;
+        }
+        from = fd + 1;
+    }
+    close(from, u32::MAX)
 }
 
 /// The `CLONE_NEW*` of a namespace file (ioctl_ns(2), `NS_GET_NSTYPE`).
