@@ -163,7 +163,10 @@ mod tests {
     #[test]
     fn times_become_nanoseconds() {
         let mut stats = Stats::default();
-        cpu("usage_usec 5\nuser_usec 3\nsystem_usec 2\nnr_throttled 1\nthrottled_usec 4\n", &mut stats);
+        cpu(
+            "usage_usec 5\nuser_usec 3\nsystem_usec 2\nnr_throttled 1\nthrottled_usec 4\n",
+            &mut stats,
+        );
         assert_eq!((stats.cpu.usage.total, stats.cpu.usage.user), (5000, 3000));
         assert_eq!(stats.cpu.throttling.throttled_time, 4000);
     }

@@ -1,7 +1,7 @@
 //! `events`.
 
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -97,7 +97,7 @@ fn stats_of<'a>(cgroup: &Cgroup, id: &'a str) -> Result<Event<'a>> {
 fn wait(first: &OwnedFd, watch: Option<&OomWatch<'_>>, until: Instant) -> Result<bool> {
     let mut files = vec![PollFd::new(first, PollFlags::IN)];
     if let Some((fd, interest)) = watch.map(OomWatch::poll) {
-        files.push(PollFd::from_borrowed_fd(fd.as_fd(), interest));
+        files.push(PollFd::from_borrowed_fd(fd, interest));
     }
     let left = until.saturating_duration_since(Instant::now());
     // An interval that is too long for the kernel is as good as none.

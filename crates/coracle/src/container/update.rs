@@ -7,7 +7,7 @@ use super::state::{Status, status};
 use crate::cgroup::{Cgroup, Limits};
 use crate::config::{self, Resources, Spec};
 use crate::error::{Error, Result};
-use crate::store::Store;
+use crate::store::{Entry, Record, Store};
 
 /// Changes the limits of a container that has not ended. What `changes` leaves out stays as it is,
 /// and so do devices. The configuration that is kept with the container is changed too.
@@ -23,6 +23,11 @@ pub fn update(store: &Store, id: &str, changes: &Resources) -> Result<()> {
         other => return Err(not("container not running", other)),
     }
     entry.lock()?;
+    // What is wrong is wrong with the changes, whose names are the same.
+    change(&entry, &record, changes).map_err(|error| error.in_file("update"))
+}
+
+fn change(entry: &Entry, record: &Record, changes: &Resources) -> Result<()> {
     let mut stored: Value = config::parse(&entry.read_config()?, "config.json")?;
     let changes = complete(changes);
     let added = serde_json::to_value(&changes).map_err(|error| encoding(&error))?;

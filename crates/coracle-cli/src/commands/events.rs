@@ -1,0 +1,43 @@
+//! `events`.
+
+use std::ops::ControlFlow;
+
+use clap::ArgMatches;
+use coracle::container::{self, Event};
+use coracle::{Error, Result};
+
+use super::{flag, id};
+use crate::globals::Globals;
+use crate::log::answer;
+
+pub(super) fn main(options: &ArgMatches, globals: &Globals) -> Result<u8> {
+    let text = options.get_one::<String>("interval").map_or("5s", String::as_str);
+    let interval = humantime::parse_duration(text).map_err(|error| {
+        Error::new(format!("invalid interval {text:?}"))
+            .because(error.to_string())
+            .help("a number with a unit, such as 5s or 500ms")
+    })?;
+    if interval.is_zero() {
+        return Err(Error::new("duration interval must be greater than 0"));
+    }
+    if flag(options, "stats") {
+        answer(&line(&container::stats(&globals.store, id(options))?))?;
+    } else {
+        container::events(&globals.store, id(options), interval, tell)?;
+    }
+    Ok(0)
+}
+
+/// Prints an event at once. Breaks off when nobody reads any more.
+fn tell(event: &Event<'_>) -> ControlFlow<()> {
+    match answer(&line(event)) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    }
+}
+
+/// An event as a line of JSON.
+fn line(event: &Event<'_>) -> String {
+    // Of strings and numbers only, it always encodes.
+    serde_json::to_string(event).unwrap_or_default() + "\n"
+}
