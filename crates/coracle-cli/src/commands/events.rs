@@ -1,9 +1,11 @@
 //! `events`.
 
+use std::io::{ErrorKind, Write};
 use std::ops::ControlFlow;
 
 use clap::ArgMatches;
 use coracle::container::{self, Event};
+use coracle::error::Context;
 use coracle::{Error, Result};
 
 use super::{flag, id};
@@ -22,18 +24,26 @@ pub(super) fn main(options: &ArgMatches, globals: &Globals) -> Result<u8> {
     }
     if flag(options, "stats") {
         answer(&line(&container::stats(&globals.store, id(options))?))?;
-    } else {
-        container::events(&globals.store, id(options), interval, tell)?;
+        return Ok(0);
+    }
+    let mut told = Ok(());
+    container::events(&globals.store, id(options), interval, |event| {
+        told = tell(event);
+        if told.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    match told {
+        // Whoever asked has heard enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        told => told.what(|| "writing to standard output")?,
     }
     Ok(0)
 }
 
-/// Prints an event at once. Breaks off when nobody reads any more.
-fn tell(event: &Event<'_>) -> ControlFlow<()> {
-    match answer(&line(event)) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(_) => ControlFlow::Break(()),
-    }
+/// Prints an event at once.
+fn tell(event: &Event<'_>) -> std::io::Result<()> {
+    let mut out = std::io::stdout();
+    out.write_all(line(event).as_bytes())?;
+    out.flush()
 }
 
 /// An event as a line of JSON.

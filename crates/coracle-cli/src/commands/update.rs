@@ -22,16 +22,15 @@ pub(super) fn main(options: &ArgMatches, globals: &Globals, log: &mut Log) -> Re
             return Err(Error::new(words).help(format!("leave --{name} out")));
         }
     }
-    let changes = match path(options, "resources") {
-        Some(file) => read(&file)?,
-        None => {
-            for name in ["kernel-memory", "kernel-memory-tcp"] {
-                if given(options, name).is_some() {
-                    log.warn(&format!("setting --{name} is ignored"));
-                }
+    let changes = if let Some(file) = path(options, "resources") {
+        read(&file)?
+    } else {
+        for name in ["kernel-memory", "kernel-memory-tcp"] {
+            if given(options, name).is_some() {
+                log.warn(&format!("setting --{name} is ignored"));
             }
-            from_options(options)?
         }
+        from_options(options)?
     };
     container::update(&globals.store, id(options), &changes)?;
     Ok(0)
