@@ -10,6 +10,9 @@ use coracle_tests::{
 
 const SLEEP: &str = "sleep 1000";
 
+/// Options, a controller, and by its version a file and what it then says.
+type Row<'a> = (&'a [&'a str], &'a str, [&'a str; 2], [&'a str; 2]);
+
 /// `update` with these options.
 fn update(coracle: &Coracle, id: &str, options: &[&str]) -> Outcome {
     coracle.call(["update"]).args(options).args([id]).output()
@@ -22,7 +25,7 @@ fn limits_are_changed_by_options() {
     let id = bundle.id();
     coracle.create(&bundle);
     let pid = coracle.pid(id);
-    let rows: [(&[&str], &str, [&str; 2], [&str; 2]); 15] = [
+    let rows: [Row<'_>; 15] = [
         (&["--memory", "64m"], "memory", ["memory.limit_in_bytes", "memory.max"], ["67108864"; 2]),
         (
             &["--memory-swap", "96m"],
