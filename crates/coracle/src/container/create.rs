@@ -103,11 +103,13 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     let wanted = cgroup::Request {
         rootless: plan.rootless,
         path_given: plan.cgroup.required,
-        controllers: &[],
-        every_controller: false,
+        controllers: &plan.cgroup.limits.controllers(),
+        // For `events`, `update`, and engines that read the files themselves.
+        every_controller: true,
     };
     let made = undo.cgroup.insert(Cgroup::make(&plan.cgroup.location, &wanted)?);
     made.set_devices(&cgroup::effective_rules(&plan.cgroup.devices))?;
+    made.set_limits(&plan.cgroup.limits.first)?;
 
     // With nothing to hear of on the way, the word to start can be waiting for init.
     let at_once = request.start && !plan.terminal && !plan.has_runtime_hooks();
@@ -130,6 +132,7 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     if let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) {
         made.enter(pid, child.born_in_cgroup)?;
     }
+    made.set_limits(&plan.cgroup.limits.tasks)?;
     let mut record = record;
     record.init_process_pid = child.pid;
     record.init_process_start = store::process_start(child.pid).unwrap_or_default();

@@ -105,11 +105,12 @@ pub(super) fn status(entry: &Entry, record: &Record) -> Status {
         let making = record.init_process_pid == 0 && entry.is_locked();
         return if making { Status::Creating } else { Status::Stopped };
     }
-    if entry.awaits_start() {
-        return if entry.is_locked() { Status::Creating } else { Status::Created };
-    }
+    // A created one can be paused, too.
     if Cgroup::from_paths(&record.cgroup_paths).frozen().unwrap_or(false) {
         return Status::Paused;
+    }
+    if entry.awaits_start() {
+        return if entry.is_locked() { Status::Creating } else { Status::Created };
     }
     Status::Running
 }

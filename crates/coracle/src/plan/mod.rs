@@ -57,6 +57,8 @@ pub struct Cgroup {
     pub location: cgroup::Location,
     /// The device rules, in the order of the configuration; empty: none are applied.
     pub devices: Vec<DeviceRule>,
+    /// What is written into its files.
+    pub limits: cgroup::Limits,
     /// Whether the configuration asks for a cgroup or a limit, so that doing without is an error.
     pub required: bool,
 }
@@ -143,8 +145,14 @@ fn cgroup_plan(linux: &config::Linux, options: &Options, host: &Host) -> Result<
                 .map_err(|error| error.at(format!("/linux/resources/devices/{index}"), None))
         })
         .collect::<Result<_>>()?;
+    let limits = match &linux.resources {
+        Some(resources) => {
+            cgroup::Limits::new(resources, |controller| location.version(controller))?
+        }
+        None => cgroup::Limits::default(),
+    };
     let required = linux.cgroups_path.is_some();
-    Ok(Cgroup { location, devices, required })
+    Ok(Cgroup { location, devices, limits, required })
 }
 
 /// The steps from the clone to execve, in the only order that works; each group says why it is

@@ -17,6 +17,9 @@ impl fmt::Display for Plan {
             let origin = format!("/linux/resources/devices/{index}");
             line(f, 0, &origin, &format!("device rule: {rule}"))?;
         }
+        for write in &self.cgroup.limits.first {
+            line(f, 0, &write.pointer(), &write.to_string())?;
+        }
         for join in &self.namespaces.join {
             let origin = format!("/linux/namespaces/{}", join.index);
             line(f, 0, &origin, &format!("joining {}", join.path.to_string_lossy()))?;
@@ -30,6 +33,9 @@ impl fmt::Display for Plan {
         for map in self.namespaces.id_maps.iter().flat_map(|maps| &maps.gids) {
             let text = format!("mapping gid {} to {}, {} ids", map.container, map.host, map.size);
             line(f, 0, "/linux/gidMappings", &text)?;
+        }
+        for write in &self.cgroup.limits.tasks {
+            line(f, 0, &write.pointer(), &write.to_string())?;
         }
         for (index, step) in self.steps.iter().enumerate() {
             let mut text = step.action.to_string();
