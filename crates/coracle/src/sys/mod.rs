@@ -8,6 +8,7 @@ pub(crate) mod bpf;
 pub(crate) mod keyring;
 pub(crate) mod mount;
 pub(crate) mod process;
+pub(crate) mod seccomp;
 pub(crate) mod signal;
 
 use rustix::io::Errno;
