@@ -3,7 +3,7 @@
 use super::abi::Abi;
 use super::assemble::{Assembler, Target};
 use super::rule::{Alternative, Condition, Test};
-use super::tree::{self, Piece, extend};
+use super::tree::{self, extend};
 use crate::error::{Error, Kind, Result};
 
 /// Writes what the alternatives say; where none of them matches, `otherwise` happens.
@@ -94,17 +94,12 @@ fn by_value(
         let first = tests.iter().find(|(test, _)| test.holds(border));
         extend(&mut line, border, first.map_or(otherwise, |(_, target)| *target));
     }
-    if let [(_, everywhere)] = line[..] {
-        return everywhere;
-    }
     let (low, high) = abi.words(argument);
     if abi.wide {
-        return tree::by_two_words(program, (low, high), &line);
+        return tree::by_wide_argument(program, (low, high), &line);
     }
-    let line: Vec<Piece<u32>> =
-        line.into_iter().map(|(start, target)| (tree::low_word(start), target)).collect();
-    let target = tree::by_word(program, &line);
-    program.load(low, target)
+    let line = line.into_iter().map(|(start, target)| (tree::low_word(start), target)).collect();
+    tree::by_argument(program, low, line)
 }
 
 /// Other runtimes refuse such a profile as well: libseccomp's EEXIST.

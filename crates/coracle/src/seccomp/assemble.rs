@@ -4,6 +4,7 @@
 //! backward, every target is known when the jump to it is written, and what is too far away gets a
 //! nearer copy (of a return) or a stepping stone (to anything else) right there.
 
+use super::tree::Piece;
 use crate::sys::seccomp::Instruction;
 
 // Classes, operations and sources (linux/bpf_common.h).
@@ -30,6 +31,8 @@ pub(super) struct Assembler {
     reversed: Vec<Instruction>,
     /// Where each value is returned, the last one written.
     returns: Vec<(u32, usize)>,
+    /// Decisions by a word, and where they are.
+    decisions: Vec<(u32, Vec<Piece<u32>>, Target)>,
 }
 
 impl Assembler {
@@ -100,6 +103,17 @@ impl Assembler {
         // A program of more than 4,096 instructions is refused in the end.
         let distance = u32::try_from(self.reversed.len() - place).unwrap_or(u32::MAX);
         self.push(JUMP, 0, 0, distance)
+    }
+
+    /// Where a decision by a word is written, if it is.
+    pub(super) fn written(&self, word: u32, line: &[Piece<u32>]) -> Option<Target> {
+        let mut known = self.decisions.iter();
+        known.find(|known| known.0 == word && known.1 == line).map(|known| known.2)
+    }
+
+    /// Remembers where a decision by a word is written.
+    pub(super) fn remember(&mut self, word: u32, line: Vec<Piece<u32>>, at: Target) {
+        self.decisions.push((word, line, at));
     }
 
     /// The program, beginning at a target.

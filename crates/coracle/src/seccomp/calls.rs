@@ -46,7 +46,7 @@ impl Calls {
     fn add_to(&mut self, slot: usize, number: Option<u8>, rule: &Rule<'_>, default: u32) {
         let block = self.abi.second_block.is_some() && slot >= SECOND_BLOCK;
         let named = &mut self.named[usize::from(block)];
-        *named = slot.max(*named - 1) + 1;
+        *named = (slot + 1).max(*named);
         if rule.action == default {
             // It decides nothing, not even before another rule (runc).
         } else if number.is_none() && rule.is_unconditional(&self.abi) {

@@ -73,8 +73,23 @@ fn split(program: &mut Assembler, segments: &[&[Piece<u32>]]) -> Target {
     }
 }
 
-/// Decides by a number of 64 bits, whose low and high words are at these places.
-pub(super) fn by_two_words(
+/// Loads a word and decides by it. Architectures mostly ask the same of the same word: what is
+/// written already serves again.
+pub(super) fn by_argument(program: &mut Assembler, word: u32, line: Vec<Piece<u32>>) -> Target {
+    if let [(_, everywhere)] = line[..] {
+        return everywhere;
+    }
+    if let Some(target) = program.written(word, &line) {
+        return target;
+    }
+    let target = by_word(program, &line);
+    let target = program.load(word, target);
+    program.remember(word, line, target);
+    target
+}
+
+/// Decides by an argument of 64 bits, whose low and high words are at these places.
+pub(super) fn by_wide_argument(
     program: &mut Assembler,
     (low, high): (u32, u32),
     line: &[Piece<u64>],
@@ -88,16 +103,14 @@ pub(super) fn by_two_words(
             by_low.push((0, before));
         }
         by_low.extend(same_high.iter().map(|piece| (low_word(piece.0), piece.1)));
-        let target = by_word(program, &by_low);
-        let target = if by_low.len() == 1 { target } else { program.load(low, target) };
-        extend(&mut by_high, word, target);
         before = by_low.last().map(|piece| piece.1);
+        let target = by_argument(program, low, by_low);
+        extend(&mut by_high, word, target);
         if let (Some(before), Some(next)) = (before, word.checked_add(1)) {
             extend(&mut by_high, next, before);
         }
     }
-    let target = by_word(program, &by_high);
-    program.load(high, target)
+    by_argument(program, high, by_high)
 }
 
 /// Decides by the bits of a mask in the word that is loaded.
