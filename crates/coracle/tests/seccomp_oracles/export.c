@@ -2,8 +2,8 @@
  *
  * Lines of standard input: "optimize N", "default ACTION", "arch TOKEN", and for each rule
  * "rule ACTION NAME COUNT" with COUNT times "INDEX OP VALUE VALUE2" on the same line. What it does
- * not know it names on standard error, "unknown NAME", "refused NAME" or "arch TOKEN"; "took N"
- * tells the nanoseconds.
+ * not know it names on standard error, "unknown NAME", "refused NAME" or "arch TOKEN", and
+ * "lacks TOKEN NAME" for a call that an architecture lacks; "took N" tells the nanoseconds.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -28,6 +28,8 @@ int main(void)
 	scmp_filter_ctx filter = NULL;
 	unsigned optimize = 1;
 	long long took = 0;
+	uint32_t archs[32] = { SCMP_ARCH_X86_64 };
+	unsigned arch_count = 1;
 
 	while (scanf("%255s", word) == 1) {
 		if (!strcmp(word, "optimize")) {
@@ -52,6 +54,8 @@ int main(void)
 			error = seccomp_arch_add(filter, token);
 			if (error && error != -EEXIST)
 				fprintf(stderr, "arch %u\n", token);
+			else if (arch_count < 32)
+				archs[arch_count++] = token;
 		} else if (!strcmp(word, "rule")) {
 			struct scmp_arg_cmp args[6];
 			unsigned action, count, i;
@@ -67,6 +71,12 @@ int main(void)
 				if (scanf("%u %u %" SCNu64 " %" SCNu64, &index, &op, &a, &b) != 4)
 					return 2;
 				args[i] = (struct scmp_arg_cmp){ index, op, a, b };
+			}
+			for (i = 0; i < arch_count; i++) {
+				number = seccomp_syscall_resolve_name_arch(archs[i], word);
+				/* Multiplexed ones have small negative numbers. */
+				if (number == __NR_SCMP_ERROR || number <= -10000)
+					fprintf(stderr, "lacks %u %s\n", archs[i], word);
 			}
 			start = now();
 			number = seccomp_syscall_resolve_name(word);
