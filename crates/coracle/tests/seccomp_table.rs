@@ -122,9 +122,8 @@ fn write_the_table() {
     }
     let mut text = String::from(TOP);
     for (arch, ..) in COLUMNS {
-        write!(text, " {arch:?}").unwrap();
+        writeln!(text, "/// - `{arch:?}`").unwrap();
     }
-    writeln!(text, ".").unwrap();
     writeln!(text, "#[rustfmt::skip]").unwrap();
     writeln!(text, "pub(super) static CALLS: [Call; {}] = [", calls.len()).unwrap();
     for (name, numbers) in &calls {
@@ -152,7 +151,8 @@ use super::abi::{Call, Multiplexed, NO, call};
 use Multiplexed::{Ipc, No, Socket};
 
 /// All system calls, sorted by name. The columns:
-///";
+///
+";
 
 /// Which of the calls that carry many others carries this one, on some architectures, and under
 /// which number (linux/net.h, `SYS_SOCKET` …; linux/ipc.h, `SEMOP` …).

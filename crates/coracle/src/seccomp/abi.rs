@@ -78,7 +78,22 @@ pub(super) struct Abi {
 const SOCKETCALL: u16 = 102;
 const IPC: u16 = 117;
 
-// linux/audit.h
+// linux/elf-em.h
+const EM_386: u32 = 3;
+const EM_68K: u32 = 4;
+const EM_MIPS: u32 = 8;
+const EM_PARISC: u32 = 15;
+const EM_PPC: u32 = 20;
+const EM_PPC64: u32 = 21;
+const EM_S390: u32 = 22;
+const EM_ARM: u32 = 40;
+const EM_SH: u32 = 42;
+const EM_X86_64: u32 = 62;
+const EM_AARCH64: u32 = 183;
+const EM_RISCV: u32 = 243;
+const EM_LOONGARCH: u32 = 258;
+
+// linux/audit.h: a machine with these is an AUDIT_ARCH.
 const BITS_64: u32 = 0x8000_0000;
 const LITTLE_ENDIAN: u32 = 0x4000_0000;
 const N32: u32 = 0x2000_0000;
@@ -88,7 +103,7 @@ pub(super) const X32: u32 = 0x4000_0000;
 
 impl Abi {
     pub(super) const fn of(arch: SeccompArch) -> Self {
-        /// The machine is `EM_*` (linux/elf-em.h).
+        /// The machine is `EM_*`, with the bits that go with it.
         const fn abi(column: usize, machine: u32) -> Abi {
             Abi {
                 audit: machine,
@@ -106,37 +121,37 @@ impl Abi {
             Abi { multiplexes: true, ..abi }
         }
         const fn mips(column: usize, flags: u32, base: u32) -> Abi {
-            Abi { base, multiplexes: base == 4000, ..abi(column, 8 | flags) }
+            Abi { base, multiplexes: base == 4000, ..abi(column, EM_MIPS | flags) }
         }
         match arch {
-            SeccompArch::X86 => multiplexes(little(0, 3)),
-            SeccompArch::X86_64 => little(1, 62 | BITS_64),
+            SeccompArch::X86 => multiplexes(little(0, EM_386)),
+            SeccompArch::X86_64 => little(1, EM_X86_64 | BITS_64),
             SeccompArch::X32 => Abi {
                 base: X32,
                 second_block: Some(X32 + 512),
                 wide: false,
-                ..little(2, 62 | BITS_64)
+                ..little(2, EM_X86_64 | BITS_64)
             },
-            SeccompArch::Arm => Abi { second_block: Some(0x000f_0000), ..little(3, 40) },
-            SeccompArch::Aarch64 => little(4, 183 | BITS_64),
-            SeccompArch::Loongarch64 => little(5, 258 | BITS_64),
-            SeccompArch::M68k => multiplexes(abi(6, 4)),
+            SeccompArch::Arm => Abi { second_block: Some(0x000f_0000), ..little(3, EM_ARM) },
+            SeccompArch::Aarch64 => little(4, EM_AARCH64 | BITS_64),
+            SeccompArch::Loongarch64 => little(5, EM_LOONGARCH | BITS_64),
+            SeccompArch::M68k => multiplexes(abi(6, EM_68K)),
             SeccompArch::Mips => mips(7, 0, 4000),
             SeccompArch::Mipsel => mips(7, LITTLE_ENDIAN, 4000),
             SeccompArch::Mips64 => mips(8, BITS_64, 5000),
             SeccompArch::Mipsel64 => mips(8, BITS_64 | LITTLE_ENDIAN, 5000),
             SeccompArch::Mips64N32 => mips(9, BITS_64 | N32, 6000),
             SeccompArch::Mipsel64N32 => mips(9, BITS_64 | N32 | LITTLE_ENDIAN, 6000),
-            SeccompArch::Parisc => abi(10, 15),
-            SeccompArch::Parisc64 => abi(11, 15 | BITS_64),
-            SeccompArch::Ppc => multiplexes(abi(12, 20)),
-            SeccompArch::Ppc64 => multiplexes(abi(13, 21 | BITS_64)),
-            SeccompArch::Ppc64le => multiplexes(little(13, 21 | BITS_64)),
-            SeccompArch::Riscv64 => little(14, 243 | BITS_64),
-            SeccompArch::S390 => multiplexes(abi(15, 22)),
-            SeccompArch::S390x => multiplexes(abi(16, 22 | BITS_64)),
-            SeccompArch::Sh => multiplexes(little(17, 42)),
-            SeccompArch::Sheb => multiplexes(abi(17, 42)),
+            SeccompArch::Parisc => abi(10, EM_PARISC),
+            SeccompArch::Parisc64 => abi(11, EM_PARISC | BITS_64),
+            SeccompArch::Ppc => multiplexes(abi(12, EM_PPC)),
+            SeccompArch::Ppc64 => multiplexes(abi(13, EM_PPC64 | BITS_64)),
+            SeccompArch::Ppc64le => multiplexes(little(13, EM_PPC64 | BITS_64)),
+            SeccompArch::Riscv64 => little(14, EM_RISCV | BITS_64),
+            SeccompArch::S390 => multiplexes(abi(15, EM_S390)),
+            SeccompArch::S390x => multiplexes(abi(16, EM_S390 | BITS_64)),
+            SeccompArch::Sh => multiplexes(little(17, EM_SH)),
+            SeccompArch::Sheb => multiplexes(abi(17, EM_SH)),
         }
     }
 
@@ -174,7 +189,7 @@ impl Abi {
 
     /// Whether numbers that the kernel does not know become 0.
     pub(super) fn is_s390(&self) -> bool {
-        self.audit & 0xffff == 22
+        self.audit & !BITS_64 == EM_S390
     }
 
     /// Where `struct seccomp_data` has the words of an argument: the low one, and the high one.

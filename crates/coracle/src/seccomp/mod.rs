@@ -2,8 +2,11 @@
 //!
 //! Every call of every process in a container runs through the program, and the kernel checks and
 //! translates it at every start. So it is a balanced decision tree for each architecture, over the
-//! ranges of call numbers that have one answer: Docker's default profile takes some 190 instructions
-//! where libseccomp's form of it takes over a thousand.
+//! ranges of call numbers that have one answer: Docker's default profile takes 234 instructions,
+//! and 1,293 in libseccomp's form of a tree, which takes the kernel four times as long to load. It
+//! keeps to instructions that the kernel can follow for a number alone (kernel/seccomp.c,
+//! `seccomp_is_const_allow`, Linux 5.11): calls that are allowed whatever their arguments then run
+//! no filter at all.
 //!
 //! A profile means here what it means to runc and libseccomp, whose names it uses:
 //!
@@ -78,7 +81,7 @@ pub enum UnknownCalls {
     Refuse,
 }
 
-/// The most instructions that the kernel takes (linux/bpf_common.h, `BPF_MAXINSNS`).
+/// The most instructions that the kernel takes (`BPF_MAXINSNS` of linux/`bpf_common.h`).
 const MOST: usize = 4096;
 
 /// Makes the program for a profile, and sentences to log about it. `native` is the machine's

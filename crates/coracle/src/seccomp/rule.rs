@@ -20,7 +20,7 @@ pub(super) const ALLOW: u32 = 0x7fff_0000;
 pub(super) const ACTION: u32 = 0xffff_0000;
 
 /// What a filter returns to have the call fail with ENOSYS.
-pub(super) const NO_SUCH_CALL: u32 = ERRNO | 38;
+pub(super) const NO_SUCH_CALL: u32 = ERRNO | 0x26;
 
 /// Whether an action lets calls happen. A tracer counts: it can answer for calls that it does not
 /// know (runc).
@@ -35,6 +35,8 @@ pub(super) fn action(
     errno: Option<u32>,
     at: impl Fn() -> String,
 ) -> Result<u32> {
+    /// "The default is EPERM" (config-linux.md).
+    const EPERM: u32 = 1;
     let (value, greatest) = match action {
         SeccompAction::Kill | SeccompAction::KillThread => (KILL_THREAD, None),
         SeccompAction::KillProcess => (KILL_PROCESS, None),
@@ -46,8 +48,6 @@ pub(super) fn action(
         SeccompAction::Log => (LOG, None),
         SeccompAction::Notify => (NOTIFY, None),
     };
-    /// "The default is EPERM" (config-linux.md).
-    const EPERM: u32 = 1;
     match (greatest, errno) {
         (None, None) => Ok(value),
         (Some(_), None) => Ok(value | EPERM),

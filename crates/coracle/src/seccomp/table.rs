@@ -6,7 +6,25 @@ use super::abi::{Call, Multiplexed, NO, call};
 use Multiplexed::{Ipc, No, Socket};
 
 /// All system calls, sorted by name. The columns:
-/// X86 X86_64 X32 Arm Aarch64 Loongarch64 M68k Mips Mips64 Mips64N32 Parisc Parisc64 Ppc Ppc64 Riscv64 S390 S390x Sh.
+///
+/// - `X86`
+/// - `X86_64`
+/// - `X32`
+/// - `Arm`
+/// - `Aarch64`
+/// - `Loongarch64`
+/// - `M68k`
+/// - `Mips`
+/// - `Mips64`
+/// - `Mips64N32`
+/// - `Parisc`
+/// - `Parisc64`
+/// - `Ppc`
+/// - `Ppc64`
+/// - `Riscv64`
+/// - `S390`
+/// - `S390x`
+/// - `Sh`
 #[rustfmt::skip]
 pub(super) static CALLS: [Call; 508] = [
     call("_llseek", No, [140, NO, NO, 140, NO, NO, 140, 140, NO, NO, 140, NO, 140, 140, NO, 140, NO, 140]),

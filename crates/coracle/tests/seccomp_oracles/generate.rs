@@ -1,8 +1,6 @@
 //! Profiles and arguments by chance, the same ones each time.
 
-use coracle::config::{
-    Seccomp, SeccompAction, SeccompArch, SeccompOp, Syscall, SyscallArg,
-};
+use coracle::config::{Seccomp, SeccompAction, SeccompArch, SeccompOp, Syscall, SyscallArg};
 
 /// xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators").
 pub(super) struct Random(u64);
@@ -109,7 +107,11 @@ pub(super) fn argument(random: &mut Random) -> u64 {
         6 => u64::MAX,
         _ => random.next(),
     };
-    if random.one_in(4) { value.wrapping_add(random.below(3) as u64).wrapping_sub(1) } else { value }
+    if random.one_in(4) {
+        value.wrapping_add(random.below(3) as u64).wrapping_sub(1)
+    } else {
+        value
+    }
 }
 
 fn action(random: &mut Random, name: Option<&str>) -> (SeccompAction, Option<u32>) {

@@ -88,7 +88,8 @@ pub(super) fn export(profile: &Seccomp, optimize: u32) -> Result<Exported, &'sta
             continue;
         }
         let twice = (0..6).any(|i| rule.args.iter().filter(|arg| arg.index == i).count() > 1);
-        let lists: Vec<_> = if twice { rule.args.chunks(1).collect() } else { vec![&rule.args[..]] };
+        let lists: Vec<_> =
+            if twice { rule.args.chunks(1).collect() } else { vec![&rule.args[..]] };
         for name in &rule.names {
             for list in &lists {
                 text += &format!("rule {action} {name} {}", list.len());
@@ -134,7 +135,8 @@ pub(super) fn export(profile: &Seccomp, optimize: u32) -> Result<Exported, &'sta
             })
             .collect(),
         refused: code == Some(3)
-            || words("refused ").next().is_some() || words("arch ").next().is_some(),
+            || words("refused ").next().is_some()
+            || words("arch ").next().is_some(),
     })
 }
 

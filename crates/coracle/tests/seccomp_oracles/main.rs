@@ -1,12 +1,14 @@
 //! Filters of system calls, judged decision by decision: by the rules themselves read one after
 //! the other, by libseccomp, and by the kernel.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::cast_possible_truncation, clippy::format_push_string)]
 
 mod generate;
 mod kernel;
 mod libseccomp;
 mod machine;
 mod measure;
+mod program;
 mod refusals;
 mod rules;
 mod specification;

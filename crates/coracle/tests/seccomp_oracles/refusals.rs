@@ -76,8 +76,7 @@ fn errors_name_the_place_and_the_value() {
 fn unknown_calls_are_left_out_or_refused() {
     let rule = r#"{ "names": ["kill", "smile", "cacheflush"], "action": "SCMP_ACT_ERRNO" }"#;
     let profile = parse("ALLOW", rule);
-    let (program, warnings) =
-        compile(&profile, SeccompArch::X86_64, UnknownCalls::Ignore).unwrap();
+    let (program, warnings) = compile(&profile, SeccompArch::X86_64, UnknownCalls::Ignore).unwrap();
     // cacheflush is known, though not here.
     assert_eq!(
         warnings,
@@ -124,8 +123,7 @@ fn a_program_too_long_for_the_kernel_is_refused() {
             .collect();
         parse("ALLOW", &values.join(","))
     };
-    let (program, _) =
-        compile(&values(1500), SeccompArch::X86_64, UnknownCalls::Ignore).unwrap();
+    let (program, _) = compile(&values(1500), SeccompArch::X86_64, UnknownCalls::Ignore).unwrap();
     super::machine::check(&program);
     let text = refusal(&values(2000));
     assert!(text.starts_with("the profile is too long for the kernel: its program has "), "{text}");

@@ -31,11 +31,14 @@ const IPC: [(&str, u64); 12] = [
 pub(super) struct Rules<'a> {
     profile: &'a Seccomp,
     architectures: Vec<SeccompArch>,
-    /// By architecture and number: the rules that name the call, and its number in a carrier.
-    naming: HashMap<(usize, u32), Vec<(usize, Option<u64>)>>,
+    /// By architecture and number.
+    naming: HashMap<(usize, u32), Vec<Naming>>,
     /// By architecture, the newest call named, in each block of numbers.
     newest: HashMap<(usize, bool), u32>,
 }
+
+/// A rule that names a call, and the call's number in a carrier.
+type Naming = (usize, Option<u64>);
 
 impl<'a> Rules<'a> {
     pub(super) fn new(profile: &'a Seccomp, native: SeccompArch) -> Self {
@@ -65,9 +68,9 @@ impl<'a> Rules<'a> {
     /// Whether a rule for a call asks for arguments.
     pub(super) fn ask_for_arguments(&self, arch: SeccompArch, number: u32) -> bool {
         let naming = self.naming.get(&(arch as usize, number)).into_iter().flatten();
-        naming.into_iter().any(|(i, carried)| {
-            carried.is_some() || !self.profile.syscalls[*i].args.is_empty()
-        })
+        naming
+            .into_iter()
+            .any(|(i, carried)| carried.is_some() || !self.profile.syscalls[*i].args.is_empty())
     }
 
     /// What the filter has to return for a call.
@@ -88,7 +91,7 @@ impl<'a> Rules<'a> {
             SeccompAction::Allow | SeccompAction::Log | SeccompAction::Trace
         );
         if denies && self.is_newer(*arch, call.number) {
-            return 0x0005_0000 | 38;
+            return value(SeccompAction::Errno, Some(38));
         }
         let mut unconditional = None;
         let mut conditional = Vec::new();

@@ -6,8 +6,7 @@ use coracle::seccomp::{UnknownCalls, compile};
 use super::generate::{self, Random};
 use super::rules::Rules;
 use super::{
-    ARCHITECTURES, Call, PROFILES, audit, boundary_values, machine, numbers,
-    profile, program,
+    ARCHITECTURES, Call, PROFILES, audit, boundary_values, machine, numbers, profile, program,
 };
 
 /// Compares all numbers of an architecture; those whose arguments matter, with `tries` lists of
@@ -51,15 +50,17 @@ fn the_engines_default_profiles_decide_as_their_rules_say() {
     for (name, _) in PROFILES {
         let profile = profile(name);
         for arch in ARCHITECTURES {
-            compare(&profile, SeccompArch::X86_64, arch, 400, &mut random);
+            compare(&profile, SeccompArch::X86_64, arch, 150, &mut random);
         }
         // The same names, wherever there are such calls.
         for native in ARCHITECTURES {
             for big_endian in [false, true] {
                 let mut profile = profile.clone();
                 profile.architectures = ARCHITECTURES.to_vec();
-                profile.architectures.retain(|arch| (audit(*arch) & 0x4000_0000 == 0) == big_endian);
-                compare(&profile, native, native, 50, &mut random);
+                profile
+                    .architectures
+                    .retain(|arch| (audit(*arch) & 0x4000_0000 == 0) == big_endian);
+                compare(&profile, native, native, 30, &mut random);
             }
         }
     }
@@ -96,7 +97,7 @@ fn every_value_of_a_condition_in_the_default_profiles_is_judged() {
 fn generated_profiles_decide_as_their_rules_say() {
     let mut random = Random::new(2);
     let (mut compared, mut compiled) = (0, 0);
-    for _ in 0..3000 {
+    for _ in 0..2000 {
         let (profile, native) = generate::profile(&mut random, &ARCHITECTURES);
         let other = random.pick(&ARCHITECTURES);
         let listed = profile.architectures.first().copied().unwrap_or(native);
@@ -107,7 +108,7 @@ fn generated_profiles_decide_as_their_rules_say() {
         }
     }
     // Few of them contradict themselves.
-    assert!(compiled > 7000 && compared > 5_000_000, "{compiled} programs, {compared} decisions");
+    assert!(compiled > 4500 && compared > 3_000_000, "{compiled} programs, {compared} decisions");
 }
 
 #[test]
