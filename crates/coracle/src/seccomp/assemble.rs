@@ -64,7 +64,11 @@ impl Assembler {
         let yes = self.reach(yes, 254);
         let no = self.reach(no, 255);
         let place = self.reversed.len() + 1;
-        let distance = |target: usize| u8::try_from(place - target - 1).unwrap_or(u8::MAX);
+        let distance = |target: usize| {
+            let distance = place - target - 1;
+            debug_assert!(distance <= 255, "reach() has seen to it");
+            u8::try_from(distance).unwrap_or(u8::MAX)
+        };
         let (jt, jf) = (distance(yes), distance(no));
         Target::At(self.push(code, jt, jf, k))
     }

@@ -93,8 +93,8 @@ impl Calls {
             }
         }
         if self.abi.is_s390() && self.named[0] > 0 && newer == NO_SUCH_CALL {
-            // What the kernel makes of a number it does not know, since large ones arrive in a
-            // register that call 0, there for nothing else, tells it to look at (runc).
+            // Call 0 says that the number is in a register. Where the kernel does not know that one,
+            // the filter sees the 0 (runc).
             let after = line.iter().find(|piece| piece.0 == 1).map_or(line[0].1, |piece| piece.1);
             line.retain(|piece| piece.0 > 1);
             line.splice(0..0, [(0, Target::Return(newer)), (1, after)]);

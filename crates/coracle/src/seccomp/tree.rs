@@ -3,8 +3,9 @@
 use super::assemble::{
     Assembler, JUMP_IF_ANY_BIT, JUMP_IF_EQUAL, JUMP_IF_GREATER_OR_EQUAL, Target,
 };
+use super::rule::KILL_THREAD;
 
-/// From a number on, up to the next piece: where to go. The first begins at 0.
+/// From a number on, up to the next piece: where to go. The first begins where the numbers do.
 pub(super) type Piece<N> = (N, Target);
 
 /// How many single numbers may be asked for one by one before the range around them is decided.
@@ -54,7 +55,8 @@ fn segment(line: &[Piece<u32>]) -> usize {
 
 fn split(program: &mut Assembler, segments: &[&[Piece<u32>]]) -> Target {
     match segments {
-        [] => Target::Return(super::rule::KILL_THREAD),
+        // No line is empty.
+        [] => Target::Return(KILL_THREAD),
         [segment] => {
             let around = segment[0].1;
             segment
