@@ -108,7 +108,6 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
         every_controller: true,
     };
     let made = undo.cgroup.insert(Cgroup::make(&plan.cgroup.location, &wanted)?);
-    made.set_devices(&cgroup::effective_rules(&plan.cgroup.devices))?;
     made.set_limits(&plan.cgroup.limits.first)?;
 
     // With nothing to hear of on the way, the word to start can be waiting for init.
@@ -132,6 +131,9 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     if let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) {
         made.enter(pid, child.born_in_cgroup)?;
     }
+    // While init is at its mounts: what is allowed counts from its program on, and init makes no
+    // device that it then opens.
+    made.set_devices(&cgroup::effective_rules(&plan.cgroup.devices))?;
     made.set_limits(&plan.cgroup.limits.tasks)?;
     let mut record = record;
     record.init_process_pid = child.pid;
