@@ -316,10 +316,14 @@ pub(super) fn enter(root: &Root, no_pivot: bool) -> Outcome {
     if no_pivot {
         return enter_by_chroot();
     }
-    // pivot_root(2), "pivot_root(".", ".")": the old root ends up mounted over the new one, and the
-    // working directory still refers to it.
+    // pivot_root(2), "pivot_root(".", ".")": the old root ends up mounted over the new one, and is
+    // reached by a descriptor from before: "." does not lead across to what was mounted on it.
+    let old = open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .part(Operation::Pivot)?;
     rustix::process::pivot_root(c".", c".").part(Operation::Pivot)?;
-    // Detaching must not reach the host through a shared mount.
+    rustix::process::fchdir(&old).part(Operation::DetachOld)?;
+    // Detaching must not reach the host through a shared mount. The container's own mounts keep
+    // the propagation that was asked for.
     mount_change(c".", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .part(Operation::DetachOld)?;
     unmount(c".", UnmountFlags::DETACH).part(Operation::DetachOld)?;
