@@ -73,7 +73,9 @@ impl Globals {
 fn default_root(name: Name, log: &mut Log) -> Result<PathBuf> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty());
     let root = geteuid().is_root();
-    let mapped = root && std::env::var_os("USER").is_some_and(|user| user != "root") && mapped();
+    let mapped = root
+        && std::env::var_os("USER").is_some_and(|user| user != "root")
+        && coracle::container::in_user_namespace();
     match runtime {
         Some(directory) if !root || mapped || name == Name::Crun => {
             let directory = PathBuf::from(directory).join(name.text());
@@ -87,12 +89,6 @@ fn default_root(name: Name, log: &mut Log) -> Result<PathBuf> {
         _ if root => Ok(Path::new("/run").join(name.text())),
         _ => own_directory(name, log),
     }
-}
-
-/// Whether this is root of a user namespace only.
-fn mapped() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// For a user without a session: a directory below /tmp that is surely theirs.

@@ -4,10 +4,9 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::process::ExitCode;
 
-/// Prints the greeting.
-pub(crate) fn greet() -> ExitCode {
+/// Prints the greeting; the exit code.
+pub(crate) fn greet() -> u8 {
     let mut text = String::from("Hello from inside a container!\n\n");
     let mut row = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<15}{value}");
@@ -47,7 +46,7 @@ pub(crate) fn greet() -> ExitCode {
         },
     );
     crate::log::say(&text, true);
-    ExitCode::SUCCESS
+    0
 }
 
 /// Where something is mounted, without what only covers a path.

@@ -2,6 +2,7 @@
 //!
 //! This file is the whole story of a call: who we are called as, what is asked, who does it, and
 //! how it is told when it failed.
+#![cfg_attr(not(test), no_main)]
 
 #[cfg(not(any(target_feature = "crt-static", feature = "dynamic")))]
 compile_error!(
@@ -11,19 +12,27 @@ compile_error!(
      `dynamic` if you trust every container"
 );
 
+use coracle_entry as _;
+
 mod args;
 mod commands;
 mod globals;
 mod greeting;
 mod log;
 mod spelling;
-
-use std::process::ExitCode;
+#[cfg(not(test))]
+mod start;
 
 use args::Usage;
 use globals::{Globals, Name};
 
-fn main() -> ExitCode {
+/// What the C library's `main` calls; the exit code.
+#[cfg_attr(test, expect(dead_code, reason = "tests have a main of their own"))]
+fn run() -> i32 {
+    i32::from(call())
+}
+
+fn call() -> u8 {
     let mut words = std::env::args_os();
     let name = Name::from_path(words.next());
     if name == Name::Greeting {
@@ -33,21 +42,19 @@ fn main() -> ExitCode {
         Ok(matches) => matches,
         Err(Usage { text, code, to_stdout }) => {
             log::say(&text, to_stdout);
-            return ExitCode::from(code);
+            return code;
         }
     };
-    let Some((command, options)) = matches.subcommand() else {
-        return ExitCode::from(1);
-    };
+    let Some((command, options)) = matches.subcommand() else { return 1 };
     let mut log = log::Log::from_options(&matches);
     let outcome = Globals::from_options(name, &matches, &mut log)
         .and_then(|globals| commands::run(command, options, &globals, &mut log));
     match outcome {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(error) => {
             log.failed(&error);
             // An engine tells a failure of exec from the program's own code by this number.
-            ExitCode::from(if command == "exec" { 255 } else { 1 })
+            if command == "exec" { 255 } else { 1 }
         }
     }
 }

@@ -109,11 +109,14 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     let made = undo.cgroup.insert(Cgroup::make(&plan.cgroup.location, &wanted)?);
     made.set_devices(&cgroup::effective_rules(&plan.cgroup.devices))?;
 
+    // With nothing to hear of on the way, the word to start can be waiting for init.
+    let at_once = request.start && !plan.terminal && !plan.has_runtime_hooks();
     let run_hooks = |action: &Action| container_hooks(action, &spec, &record, &plan);
     let setup = Setup {
         steps: &plan.steps,
         program: &plan.program,
         preserve_fds: request.preserve_fds,
+        says_ready: !at_once,
         awaits_maps: plan.namespaces.id_maps.is_some(),
         terminal_owner: spec.process.as_ref().map(|process| process.user.uid),
         hooks: &run_hooks,
@@ -135,23 +138,8 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     entry.write(&record)?;
     child.tell(&Message::Continue)?;
 
-    let mut terminal = None;
-    loop {
-        match child.hear()? {
-            Some(Message::Console(master)) => {
-                terminal = handover::deliver(console.as_ref(), master)?;
-            }
-            Some(Message::RuntimeHooks) => {
-                runtime_hooks(&spec, &record, &plan)?;
-                child.tell(&Message::HooksDone)?;
-            }
-            Some(Message::Ready) => break,
-            Some(Message::Failed(failure)) => {
-                return Err(launch::explain(&failure, &plan, &spec));
-            }
-            Some(_) | None => return Err(vanished()),
-        }
-    }
+    let terminal =
+        if at_once { None } else { until_ready(child, console.as_ref(), &spec, &record, &plan)? };
     request.handover.announce(child)?;
     child.tell(&Message::Start)?;
     undo.done = true;
@@ -160,6 +148,29 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     let Some(child) = child else { return Err(vanished()) };
     entry.unlock();
     Ok(Created { entry, record, child, terminal, spec, plan })
+}
+
+/// Serves init until everything is made; its terminal, if it has one and no socket takes it.
+fn until_ready(
+    child: &Child,
+    console: Option<&OwnedFd>,
+    spec: &Spec,
+    record: &Record,
+    plan: &Plan,
+) -> Result<Option<OwnedFd>> {
+    let mut terminal = None;
+    loop {
+        match child.hear()? {
+            Some(Message::Console(master)) => terminal = handover::deliver(console, master)?,
+            Some(Message::RuntimeHooks) => {
+                runtime_hooks(spec, record, plan)?;
+                child.tell(&Message::HooksDone)?;
+            }
+            Some(Message::Ready) => return Ok(terminal),
+            Some(Message::Failed(failure)) => return Err(launch::explain(&failure, plan, spec)),
+            Some(_) | None => return Err(vanished()),
+        }
+    }
 }
 
 /// Init ended without a word: something killed it.

@@ -75,18 +75,20 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
         steps: &plan.steps,
         program: &plan.program,
         preserve_fds: request.preserve_fds,
+        says_ready: true,
         awaits_maps: false,
         terminal_owner: Some(request.process.user.uid),
         hooks: &no_hooks,
     };
-    let child = launch::spawn(&joined, 0, None, &setup, Gate::Parent)?;
+    let mut cgroup = Cgroup::from_paths(&record.cgroup_paths);
+    let child = launch::spawn(&joined, 0, cgroup.dir_fd()?, &setup, Gate::Parent)?;
     let mut attached = Attached::new(child);
     let explain = |failure| {
         launch::explain_steps(&failure, &plan.steps, &plan.program, &spec).in_file("exec")
     };
     let child = attached.child();
     if let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) {
-        Cgroup::from_paths(&record.cgroup_paths).enter(pid, false)?;
+        cgroup.enter(pid, child.born_in_cgroup)?;
     }
     child.tell(&Message::Continue)?;
     let mut terminal = None;

@@ -72,26 +72,42 @@ pub fn run(
     warn: &mut impl FnMut(&str),
 ) -> Result<i32> {
     let created = create(store, request, warn)?;
-    let result = begin(&created).and_then(|()| match signals {
-        Some(signals) if !request.detached => {
-            serve(&created.child, created.terminal.as_ref(), signals)
-        }
-        _ => Ok(0),
+    let foreground = signals.filter(|_| !request.detached);
+    let result = begin(&created, foreground.is_some()).and_then(|()| match foreground {
+        Some(signals) => finish(&created, signals),
+        None => Ok(0),
     });
-    let finished = signals.is_some() && !request.detached;
-    if result.is_err() || (finished && !keep) {
+    if result.is_err() {
         // A program that never ran leaves nothing behind, kept or not.
-        if result.is_err() {
-            created.child.destroy();
-        }
+        created.child.destroy();
+        request.handover.retract();
+    }
+    if result.is_err() || (foreground.is_some() && !keep) {
         created.entry.lock()?;
         delete::destroy(&created.entry, &created.record, warn)?;
     }
     result
 }
 
-/// Waits until the program runs, and runs the poststart hooks.
-fn begin(created: &Created) -> Result<()> {
+/// Is there for the container until it ends. If that is because its program could not be started,
+/// init has said so before.
+fn finish(created: &Created, signals: &OwnedFd) -> Result<i32> {
+    let code = serve(&created.child, created.terminal.as_ref(), signals)?;
+    match created.child.hear()? {
+        Some(Message::Failed(failure)) => {
+            Err(launch::explain(&failure, &created.plan, &created.spec))
+        }
+        _ => Ok(code),
+    }
+}
+
+/// Waits until the program runs, and runs the poststart hooks. There is no need to wait where the
+/// program's end is waited for, which tells of its beginning.
+fn begin(created: &Created, foreground: bool) -> Result<()> {
+    let hooks = created.spec.hooks.as_ref().is_some_and(|hooks| !hooks.poststart.is_empty());
+    if foreground && !hooks {
+        return Ok(());
+    }
     match created.child.hear()? {
         None => {}
         Some(Message::Failed(failure)) => {
@@ -99,7 +115,7 @@ fn begin(created: &Created) -> Result<()> {
         }
         Some(_) => return Err(Error::new("the container said something that makes no sense")),
     }
-    if created.spec.hooks.as_ref().is_some_and(|hooks| !hooks.poststart.is_empty()) {
+    if hooks {
         start::poststart(&created.entry, &created.record)?;
     }
     Ok(())

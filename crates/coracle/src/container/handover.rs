@@ -81,13 +81,24 @@ fn send(socket: &OwnedFd, name: &str, file: BorrowedFd<'_>) -> Result<()> {
         .what(|| format!("sending the {name} to its socket"))
 }
 
-/// Writes a process id in digits, without a newline, whole or not at all.
+/// Writes a process id in digits, without a newline, whole or not at all. What is there and is no
+/// file, such as a fifo, is written to and not replaced.
 fn write_pid_file(path: &Path, pid: u32) -> Result<()> {
     let what = || format!("writing the pid file {}", path.display());
+    let special =
+        std::fs::symlink_metadata(path).is_ok_and(|there| !there.is_file() && !there.is_symlink());
+    if special {
+        return std::fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .and_then(|mut file| write!(file, "{pid}"))
+            .what(what);
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}"));
+    let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&temporary)?;
+        // A new file, and not one that a link of this name leads to.
+        let mut file = std::fs::File::create_new(&temporary)?;
         write!(file, "{pid}")?;
         std::fs::rename(&temporary, path)
     };

@@ -36,11 +36,11 @@ pub fn look_at_host() -> Result<Host> {
     Ok(Host { rootless, cgroup_namespace: false, cgroups, own_cgroups })
 }
 
-/// Whether this process is in a user namespace below the first: the first one maps all ids to
-/// themselves (user_namespaces(7)).
-fn in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+/// Whether this process is in a user namespace below the first, whose file has a number of its own
+/// (the kernel's `PROC_USER_INIT_INO`).
+pub fn in_user_namespace() -> bool {
+    const FIRST: &str = "user:[4026531837]";
+    std::fs::read_link("/proc/self/ns/user").is_ok_and(|link| link.as_os_str() != FIRST)
 }
 
 /// Whether a configuration has this word anywhere. Most have no hooks, and looking for the word

@@ -36,6 +36,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) program: &'a Program,
     /// How many descriptors from 3 on the program keeps.
     pub(crate) preserve_fds: u32,
+    /// Whether the parent wants to hear that all is made; else the word to start is on its way.
+    pub(crate) says_ready: bool,
     /// Whether ids have to be mapped before the process may hide from its own parent.
     pub(crate) awaits_maps: bool,
     /// Who will run on the terminal, for its owner.
@@ -142,6 +144,7 @@ impl Init<'_> {
             Action::CgroupNamespace => {
                 sys::process::unshare(libc::CLONE_NEWCGROUP).part(Operation::Itself)
             }
+            Action::Loopback => loopback(),
             Action::Propagation(flags) | Action::RootPropagation(flags) => {
                 mounts::propagate_all(*flags)
             }
@@ -248,7 +251,9 @@ impl Init<'_> {
     }
 
     fn await_start(&mut self) -> Outcome {
-        self.wire.send(&Message::Ready).part(Operation::Talk)?;
+        if self.setup.says_ready {
+            self.wire.send(&Message::Ready).part(Operation::Talk)?;
+        }
         self.await_message(|m| matches!(m, Message::Start))?;
         let Some(Gate::Listener { socket, lock }) = self.gate.take() else { return Ok(()) };
         self.listener_lock = Some(lock);
@@ -269,6 +274,21 @@ impl Init<'_> {
         }
         Ok(())
     }
+}
+
+/// A new network namespace has a loopback device, and it is down.
+fn loopback() -> Outcome {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let family = AddressFamily::INET;
+    let socket = match socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None) {
+        // A kernel without IPv4.
+        Err(Errno::AFNOSUPPORT) => {
+            socket_with(AddressFamily::INET6, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        }
+        result => result,
+    }
+    .part(Operation::Itself)?;
+    sys::network::loopback_up(socket.as_fd()).part(Operation::Itself)
 }
 
 /// setrlimit(2).

@@ -102,14 +102,16 @@ pub(crate) fn spawn(
             Cloned::Parent { pid, pidfd } => Ok(Child { pid, pidfd, wire: ours, born_in_cgroup }),
         };
     }
-    match process::clone3(0, None).what(|| "making a process")? {
+    // The one in between is born in the cgroup, and init with it.
+    let (cloned, born_in_cgroup) = clone(0, cgroup)?;
+    match cloned {
         Cloned::Child => {
             drop(ours);
             stage(joined, new, setup, theirs, gate)
         }
         Cloned::Parent { pidfd, .. } => {
             drop(theirs);
-            staged(&pidfd, ours)
+            staged(&pidfd, ours, born_in_cgroup)
         }
     }
 }
@@ -185,7 +187,7 @@ fn stage(joined: &[Joined], new: u64, setup: &Setup<'_>, wire: Wire, gate: Gate)
 }
 
 /// Waits for the process in between, and takes over the child that it made.
-fn staged(stage: &OwnedFd, wire: Wire) -> Result<Child> {
+fn staged(stage: &OwnedFd, wire: Wire, born_in_cgroup: bool) -> Result<Child> {
     let failed = |what: &'static str| Error::new(what);
     // The first message is the stage's or a failure of it; init says nothing before we speak.
     let message = wire.receive().what(|| "talking to the new process")?;
@@ -195,7 +197,7 @@ fn staged(stage: &OwnedFd, wire: Wire) -> Result<Child> {
             let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
             let Some(raw) = raw else { return Err(failed("the new process has no id")) };
             let pidfd = pidfd_open(raw, PidfdFlags::empty()).what(|| "opening the new process")?;
-            Ok(Child { pid, pidfd, wire, born_in_cgroup: false })
+            Ok(Child { pid, pidfd, wire, born_in_cgroup })
         }
         Some(Message::Failed(failure)) => Err(explain::stage(&failure)),
         _ => Err(failed("the new process ended before it had joined its namespaces")),

@@ -89,6 +89,13 @@ pub struct Host {
     pub own_cgroups: Option<String>,
 }
 
+impl Plan {
+    /// Whether the parent has hooks to run while the container is made.
+    pub fn has_runtime_hooks(&self) -> bool {
+        self.steps.iter().any(|step| step.action == Action::RuntimeHooks)
+    }
+}
+
 /// Plans a container. The specification has passed [`config::check`].
 pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
     let none = config::Linux::default();
@@ -173,6 +180,10 @@ fn steps(
     if !options.no_new_keyring {
         let name = cstring(&format!("_ses.{}", options.id), "")?;
         steps.push(default(Action::SessionKeyring(name)));
+    }
+
+    if namespaces.makes(NamespaceKind::Network) {
+        steps.push(default(Action::Loopback));
     }
 
     // The root file system and all in it, below its descriptor; the host is still visible.

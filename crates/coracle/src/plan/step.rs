@@ -28,6 +28,8 @@ pub enum Action {
     SessionKeyring(CString),
     /// Leaves the runtime's cgroup namespace, once in the container's cgroup.
     CgroupNamespace,
+    /// Brings the loopback device of a new network namespace up.
+    Loopback,
     /// Sets the propagation of every mount of the new mount namespace: `MS_*` flags.
     Propagation(u64),
     /// Makes the root file system a mount of its own; all that follows happens below it.
@@ -256,6 +258,7 @@ impl fmt::Display for Action {
             Self::NewSession => f.write_str("starting a session"),
             Self::SessionKeyring(name) => write!(f, "joining session keyring {}", text(name)),
             Self::CgroupNamespace => f.write_str("entering a new cgroup namespace"),
+            Self::Loopback => f.write_str("bringing the loopback device up"),
             Self::Propagation(flags) => {
                 write!(f, "making all mounts {}", propagation_name(*flags))
             }

@@ -7,6 +7,7 @@
 pub(crate) mod bpf;
 pub(crate) mod keyring;
 pub(crate) mod mount;
+pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod signal;
 
