@@ -156,7 +156,11 @@ impl Init<'_> {
                 self.root = Some(mounts::joined_root()?);
                 Ok(())
             }
-            Action::Mount(mount) => mounts::make(self.root()?, mount),
+            Action::Mount(mount) => {
+                let root =
+                    self.root.as_mut().ok_or(Failed::new(Operation::Itself, Errno::NOENT))?;
+                mounts::make(root, mount)
+            }
             Action::Attributes { target, set, clear, recursive } => {
                 mounts::set_attributes(self.root()?, target, *set, *clear, *recursive)
             }
