@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use coracle_tests::{
-    Bundle, Call, Coracle, Mount, Outcome, Pty, Receiver, User, Value, eventually, json, need,
+    Bundle, Call, Coracle, Mount, Outcome, Pty, Receiver, User, Value, controllers, eventually,
+    json, need,
 };
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -262,7 +263,7 @@ fn hooks_in_the_container_get_nothing_of_the_host() {
     let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"]});
     let bundle = coracle.bundle().set("/hooks/startContainer/-", hook).set("/root/readonly", false);
     coracle.run(&bundle.sh("cat /tmp/seen")).succeeds().stdout.lines().for_each(|line| {
-        let harmless = ["0", "pipe:", "/dev/null", "/tmp/seen", "/proc/", "/", "socket:"];
+        let harmless = ["0", "3", "pipe:", "/dev/null", "/tmp/seen", "/proc/", "/", "socket:"];
         assert!(
             harmless.iter().any(|one| line == *one || one.len() > 1 && line.starts_with(one)),
             "{line}"
@@ -312,11 +313,13 @@ fn proc_stays_masked_whatever_becomes_of_its_mount_point() {
     let bundle = coracle.bundle().set("/root/readonly", false);
     // A hook runs between the two: it stands for the other container.
     let script = format!(
-        "cd {} && mv proc other && mkdir -p proc/sys/kernel && touch proc/kcore proc/sysrq-trigger",
+        "cd {} && mv proc other && mkdir -p proc/sys/kernel && touch proc/version proc/sysrq-trigger",
         bundle.rootfs().display()
     );
-    let bundle = bundle.set("/hooks/createRuntime/-", hook(&script));
-    let look = "cd /other && { stat -c %t:%T kcore; \
+    let bundle = bundle
+        .set("/hooks/createRuntime/-", hook(&script))
+        .set("/linux/maskedPaths/-", "/proc/version");
+    let look = "cd /other && { stat -c %t:%T version; \
                 (exec 3>>sys/kernel/core_pattern) && echo open; \
                 (exec 3>>sysrq-trigger) && echo open; true; } 2>/dev/null";
     let told = coracle.run(&bundle.sh(look));
@@ -464,15 +467,16 @@ fn masks_are_the_null_device_whatever_dev_null_is() {
     let script = format!("rm -f {0} && ln -s /proc/sys/kernel/core_pattern {0}", null.display());
     let bundle = bundle
         .set("/hooks/createRuntime/-", hook(&script))
-        .set("/linux/maskedPaths/-", "/etc/passwd");
-    let look = "readlink /dev/null; for f in /proc/kcore /etc/passwd; do stat -c %F,%t:%T $f; \
+        .set("/linux/maskedPaths", json!(["/proc/version", "/etc/passwd"]));
+    let look = "readlink /dev/null; for f in /proc/version /etc/passwd; do stat -c %F,%t:%T $f; \
                 (echo x > $f) 2>/dev/null; done; cat /etc/passwd";
     let told = coracle.run(&bundle.sh(look)).succeeds().stdout;
     let device = "character special file,1:3\n";
     assert_eq!(told, format!("/proc/sys/kernel/core_pattern\n{device}{device}"));
 
     // An image that brings it along from the beginning.
-    let bundle = without_mount(coracle.bundle(), "/dev").sh("cat /proc/kcore");
+    let bundle = without_mount(coracle.bundle(), "/dev").sh("cat /proc/version");
+    let bundle = bundle.set("/linux/maskedPaths", json!(["/proc/version"]));
     symlink("/proc/sys/kernel/core_pattern", bundle.rootfs().join("dev/null")).unwrap();
     assert_eq!(coracle.run(&bundle).stdout, "");
     coracle.assert_nothing_left();
@@ -519,7 +523,7 @@ fn the_terminal_is_a_terminal_whatever_dev_console_is() {
         match file {
             "fifo" => node(rustix::fs::FileType::Fifo, 0),
             "device" => node(rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(1, 5)),
-            _ => symlink("/proc/sysrq-trigger", pts.join("ptmx")).unwrap(),
+            _ => symlink("/proc/version", pts.join("ptmx")).unwrap(),
         }
         let (bundle, _receiver, outcome) = made(bundle.sh("sleep 1000"));
         outcome.fails();
@@ -634,19 +638,20 @@ fn the_id_that_changes_nothing_is_refused() {
 #[test]
 fn cgroups_of_the_user_cannot_be_written_from_inside() {
     let coracle = need!(Coracle::as_user());
-    for keep in [true, false] {
-        let bundle = coracle.bundle();
-        // Without a cgroup mount, they are seen through the host's /sys.
-        let bundle = if keep { bundle } else { without_mount(bundle, "/sys/fs/cgroup") };
-        let bundle = bundle.set("/root/readonly", false).sh("cat /proc/self/mountinfo");
-        let mounts = Mount::parse(&coracle.run(&bundle).succeeds().stdout);
-        let cgroups: Vec<&Mount> =
-            mounts.iter().filter(|mount| mount.kind.starts_with("cgroup")).collect();
-        assert!(!cgroups.is_empty(), "{mounts:#?}");
-        for mount in cgroups {
-            assert!(mount.options.starts_with("ro"), "{mount:?}");
-        }
+    let user = coracle.user().unwrap();
+    // One in each tree that is the user's own, as a session's is.
+    let name = format!("{}-own", coracle.name());
+    for (_, own) in controllers(std::process::id()) {
+        let own = own.join(&name);
+        fs::create_dir(&own).unwrap();
+        chown(&own, Some(user.uid), Some(user.gid)).unwrap();
     }
+    let look = format!(
+        "find /sys/fs/cgroup -name {name} | while read own; do \
+           mkdir $own/below 2>/dev/null && echo made $own/below; done; ls /sys/fs/cgroup"
+    );
+    let told = coracle.run(&coracle.bundle().sh(&look)).succeeds().stdout;
+    assert!(!told.contains("made") && !told.is_empty(), "{told}");
 }
 
 // State.
