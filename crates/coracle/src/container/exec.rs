@@ -65,7 +65,8 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
     let flags = linux.namespaces.iter().fold(0, |all, n| all | namespaces::flag_of(n.kind));
     let user = linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User);
     let host = super::look_at_host()?;
-    let plan = plan::exec(&request.process, &linux, user, &host)?;
+    let keyring_of = (!record.options.no_new_keyring).then_some(record.id.as_str());
+    let plan = plan::exec(&request.process, &linux, user, keyring_of, &host)?;
     let console = request.handover.console()?;
 
     #[allow(clippy::cast_possible_truncation)] // CLONE_NEW* fit an int

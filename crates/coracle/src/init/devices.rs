@@ -1,10 +1,11 @@
 //! Device nodes and links.
 
 use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fstat, mknodat, symlinkat,
-    unlinkat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fstat, mknodat, openat,
+    symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -35,20 +36,11 @@ pub(super) fn make(root: &Root, device: &Device) -> Outcome {
     }
     let (parent, name) = root.parent(&device.path).part(Operation::OpenTarget)?;
     let mode = Mode::from_raw_mode(device.mode);
+    let mut node = None;
     match mknodat(&parent, &name, kind, mode, number) {
         Ok(()) => {}
         // One that is there serves if it is this device.
-        Err(Errno::EXIST) => {
-            let there = root
-                .open(&device.path, OFlags::PATH | OFlags::NOFOLLOW)
-                .part(Operation::OpenTarget)?;
-            let stat = fstat(&there).part(Operation::OpenTarget)?;
-            let same = FileType::from_raw_mode(stat.st_mode) == kind
-                && (kind == FileType::Fifo || stat.st_rdev == number);
-            if !same {
-                return Err(Failed::new(Operation::OtherNode, Errno::EXIST));
-            }
-        }
+        Err(Errno::EXIST) => node = Some(open_node(&parent, &name, kind, number)?),
         // No right to make devices: the host's own will do (config-linux.md, "Devices").
         Err(Errno::PERM) if kind != FileType::Fifo => {
             let bound = Device { bind: true, ..device.clone() };
@@ -58,12 +50,30 @@ pub(super) fn make(root: &Root, device: &Device) -> Outcome {
     }
     if device.uid != 0 || device.gid != 0 {
         let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
-        chownat(&parent, &name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-            .part(Operation::SetOwner)?;
-        // Changing the owner may have cleared bits of the mode.
-        chmodat(&parent, &name, mode, AtFlags::empty()).part(Operation::SetMode)?;
+        let node = node.map_or_else(|| open_node(&parent, &name, kind, number), Ok)?;
+        chownat(&node, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH).part(Operation::SetOwner)?;
+        // Changing the owner may have cleared bits of the mode. fchmod(2) refuses this kind of
+        // descriptor, and by its name the node may be a link by now.
+        let path = format!("/proc/self/fd/{}", node.as_raw_fd());
+        chmodat(CWD, path, mode, AtFlags::empty()).part(Operation::SetMode)?;
     }
     Ok(())
+}
+
+/// Opens a node that is there, checked to be this device: somebody who shares the directory may
+/// have put another file, or a link to one of the host's, in its place.
+fn open_node(
+    parent: &OwnedFd,
+    name: &CStr,
+    kind: FileType,
+    number: u64,
+) -> Result<OwnedFd, Failed> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let node = openat(parent, name, flags, Mode::empty()).part(Operation::OpenTarget)?;
+    let stat = fstat(&node).part(Operation::OpenTarget)?;
+    let same = FileType::from_raw_mode(stat.st_mode) == kind
+        && (kind == FileType::Fifo || stat.st_rdev == number);
+    if same { Ok(node) } else { Err(Failed::new(Operation::OtherNode, Errno::EXIST)) }
 }
 
 /// Makes a link. One that is there stays, but for /dev/ptmx, which must be the container's own.
@@ -89,7 +99,7 @@ pub(super) fn link(root: &Root, path: &CStr, target: &CStr, only_if: Option<&CSt
 pub(super) fn write_proc(path: &CStr, value: &CStr) -> Outcome {
     let host = [b"/proc/", path.to_bytes()].concat();
     let host = CString::new(host).unwrap_or_default();
-    let file = rustix::fs::openat(CWD, &host, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+    let file = openat(CWD, &host, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
         .part(Operation::OpenFile)?;
     let bytes = value.to_bytes();
     match rustix::io::write(&file, bytes) {

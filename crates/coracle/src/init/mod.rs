@@ -80,6 +80,7 @@ pub(crate) fn run(setup: &Setup<'_>, wire: Wire, gate: Gate) -> ! {
         path: None,
         home: None,
         directory_pending: false,
+        umask: Mode::empty(),
     };
     if let Err((step, failed)) = init.all() {
         // If even this does not arrive, the closed wire says that something is wrong.
@@ -101,6 +102,22 @@ struct Init<'a> {
     home: Option<CString>,
     /// The working directory is still to be entered, as the user.
     directory_pending: bool,
+    /// The caller's mask of file modes, for hooks that run on the host's files.
+    umask: Mode,
+}
+
+/// Closes every descriptor but the standard ones, those that the program keeps, the wire and the
+/// gate's.
+pub(crate) fn close_others(
+    preserve_fds: u32,
+    wire: &Wire,
+    gate: Option<&Gate>,
+) -> Result<(), Errno> {
+    let mut keep = vec![wire.as_fd()];
+    if let Some(Gate::Listener { socket, lock }) = gate {
+        keep.extend([socket.as_fd(), lock.as_fd()]);
+    }
+    sys::process::close_all_from(preserve_fds.saturating_add(3), &keep)
 }
 
 impl Init<'_> {
@@ -115,13 +132,9 @@ impl Init<'_> {
     /// What holds whatever the plan says.
     fn prepare(&mut self) -> Outcome {
         sys::signal::reset();
-        rustix::process::umask(Mode::empty());
-        let mut keep = vec![self.wire.as_fd()];
-        if let Some(Gate::Listener { socket, lock }) = &self.gate {
-            keep.extend([socket.as_fd(), lock.as_fd()]);
-        }
-        let first = 3 + self.setup.preserve_fds;
-        sys::process::close_all_from(first, &keep).part(Operation::CloseFiles)?;
+        self.umask = rustix::process::umask(Mode::empty());
+        close_others(self.setup.preserve_fds, &self.wire, self.gate.as_ref())
+            .part(Operation::CloseFiles)?;
         if self.setup.awaits_maps { Ok(()) } else { identity::forbid_tracing() }
     }
 
@@ -156,7 +169,11 @@ impl Init<'_> {
                 self.root = Some(mounts::joined_root()?);
                 Ok(())
             }
-            Action::Mount(mount) => mounts::make(self.root()?, mount),
+            Action::Mount(mount) => {
+                let root =
+                    self.root.as_mut().ok_or(Failed::new(Operation::Itself, Errno::NOENT))?;
+                mounts::make(root, mount)
+            }
             Action::Attributes { target, set, clear, recursive } => {
                 mounts::set_attributes(self.root()?, target, *set, *clear, *recursive)
             }
@@ -179,13 +196,14 @@ impl Init<'_> {
                 self.wire.send(&Message::RuntimeHooks).part(Operation::Talk)?;
                 self.await_message(|m| matches!(m, Message::HooksDone))
             }
-            Action::ContainerHooks | Action::StartHooks => {
-                (self.setup.hooks)(action).map_err(|failed| {
-                    Failed::new(Operation::Hook, Errno::CANCELED)
-                        .detail(failed.index)
-                        .words(failed.words)
-                })
+            Action::ContainerHooks => {
+                // They still see the host's files.
+                rustix::process::umask(self.umask);
+                let outcome = self.run_hooks(action);
+                rustix::process::umask(Mode::empty());
+                outcome
             }
+            Action::StartHooks => self.run_hooks(action),
             Action::ReadonlyPath(path) => mounts::make_readonly(self.root()?, path),
             Action::MaskPath(path) => {
                 let root =
@@ -239,6 +257,12 @@ impl Init<'_> {
                 Err(program::execute(path, self.setup.program, self.home.as_deref()))
             }
         }
+    }
+
+    fn run_hooks(&self, action: &Action) -> Outcome {
+        (self.setup.hooks)(action).map_err(|failed| {
+            Failed::new(Operation::Hook, Errno::CANCELED).detail(failed.index).words(failed.words)
+        })
     }
 
     /// Waits for a word of the parent; without a parent there is nobody to be a container for.

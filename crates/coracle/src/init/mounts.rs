@@ -5,7 +5,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, open, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, fstatfs, open, statat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
@@ -80,7 +80,7 @@ fn attach(mount: &OwnedFd, target: &OwnedFd) -> Outcome {
 }
 
 /// Makes one mount of the plan.
-pub(super) fn make(root: &Root, mount: &Mount) -> Outcome {
+pub(super) fn make(root: &mut Root, mount: &Mount) -> Outcome {
     match &mount.source {
         Source::Filesystem { kind, source, options, strict } => {
             let new = filesystem(kind, source.as_deref(), options, mount.set)?;
@@ -90,7 +90,8 @@ pub(super) fn make(root: &Root, mount: &Mount) -> Outcome {
                 root.directory(&mount.target).part(Operation::OpenTarget)?
             };
             attach(&new, &target)?;
-            propagate(&new, &mount.propagation)
+            propagate(&new, &mount.propagation)?;
+            root.mounted(&mount.target, strict.then_some(new));
         }
         Source::Bind { path, otherwise, recursive } => {
             let tree = match (clone_tree(CWD, path, *recursive), otherwise) {
@@ -110,9 +111,12 @@ pub(super) fn make(root: &Root, mount: &Mount) -> Outcome {
             change(&tree, false, mount.set, mount.clear)?;
             change(&tree, true, mount.recursive_set, mount.recursive_clear)?;
             attach(&tree, &target)?;
-            propagate(&tree, &mount.propagation)
+            propagate(&tree, &mount.propagation)?;
+            let kernel = is_kernel(&tree).part(Operation::OpenSource)?;
+            root.mounted(&mount.target, kernel.then_some(tree));
         }
     }
+    Ok(())
 }
 
 /// A new file system, mounted nowhere yet.
@@ -166,10 +170,14 @@ fn kernel_words(context: &OwnedFd) -> Vec<u8> {
 /// /proc is not (CVE-2019-19921).
 fn strict_directory(root: &Root, target: &CStr) -> Result<OwnedFd, Failed> {
     let target = match root.open_strictly(target, OFlags::PATH) {
-        Err(Errno::NOENT) => root.directory(target).part(Operation::OpenTarget)?,
-        Err(errno) => return Err(Failed::new(Operation::StrictTarget, errno)),
-        Ok(target) => target,
-    };
+        Err(Errno::NOENT) => {
+            root.directory(target).part(Operation::OpenTarget)?;
+            // What was made may be a link by now.
+            root.open_strictly(target, OFlags::PATH)
+        }
+        result => result,
+    }
+    .part(Operation::StrictTarget)?;
     if is_directory(&target)? {
         Ok(target)
     } else {
@@ -193,6 +201,14 @@ fn clone_tree<Fd: AsFd>(directory: Fd, path: &CStr, recursive: bool) -> Result<O
 fn is_directory(fd: &OwnedFd) -> Result<bool, Failed> {
     let stat = fstat(fd).part(Operation::OpenTarget)?;
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+/// Whether a mount shows proc or sysfs.
+fn is_kernel(mount: &OwnedFd) -> Result<bool, Errno> {
+    /// linux/magic.h.
+    const SYSFS_MAGIC: rustix::fs::FsWord = 0x6265_6572;
+    let kind = fstatfs(mount)?.f_type;
+    Ok(kind == rustix::fs::PROC_SUPER_MAGIC || kind == SYSFS_MAGIC)
 }
 
 /// Sets and clears attributes; where a flag may not be cleared because it was locked for this user
@@ -244,7 +260,7 @@ pub(super) fn make_readonly(root: &Root, path: &CStr) -> Outcome {
 
 /// Opens a path of the container, if it is there.
 fn existing(root: &Root, path: &CStr) -> Result<Option<OwnedFd>, Failed> {
-    match root.open(path, OFlags::PATH) {
+    match root.open_below_mounts(path, OFlags::PATH) {
         Ok(target) => Ok(Some(target)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(errno) => Err(Failed::new(Operation::OpenTarget, errno)),
@@ -312,14 +328,21 @@ pub(super) fn clone_file(file: &OwnedFd) -> Result<OwnedFd, Failed> {
 
 /// Makes the container's root the root of this mount namespace, and lets go of the host's.
 pub(super) fn enter(root: &Root, no_pivot: bool) -> Outcome {
+    if !root.is_intact().part(Operation::StrictTarget)? {
+        return Err(Failed::new(Operation::StrictTarget, Errno::XDEV));
+    }
     rustix::process::fchdir(root).part(Operation::ChangeDirectory)?;
     if no_pivot {
         return enter_by_chroot();
     }
-    // pivot_root(2), "pivot_root(".", ".")": the old root ends up mounted over the new one, and the
-    // working directory still refers to it.
+    // pivot_root(2), "pivot_root(".", ".")": the old root ends up mounted over the new one, and is
+    // reached by a descriptor from before: "." does not lead across to what was mounted on it.
+    let old = open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .part(Operation::Pivot)?;
     rustix::process::pivot_root(c".", c".").part(Operation::Pivot)?;
-    // Detaching must not reach the host through a shared mount.
+    rustix::process::fchdir(&old).part(Operation::DetachOld)?;
+    // Detaching must not reach the host through a shared mount. The container's own mounts keep
+    // the propagation that was asked for.
     mount_change(c".", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .part(Operation::DetachOld)?;
     unmount(c".", UnmountFlags::DETACH).part(Operation::DetachOld)?;

@@ -9,11 +9,15 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::io::Errno;
 
 /// The root file system.
-pub(super) struct Root(OwnedFd);
+pub(super) struct Root {
+    directory: OwnedFd,
+    /// The proc and sysfs mounted in it, by where.
+    kernel: Vec<(CString, OwnedFd)>,
+}
 
 /// How often a resolution is tried again that the kernel gave up because of a rename beside it
 /// (openat2(2), EAGAIN).
@@ -22,29 +26,55 @@ const ATTEMPTS: usize = 128;
 impl Root {
     /// What all paths are resolved below.
     pub(super) fn new(directory: OwnedFd) -> Self {
-        Self(directory)
+        Self { directory, kernel: Vec::new() }
+    }
+
+    /// Keeps what was mounted at `path` if that is proc or sysfs; forgets what is covered by it.
+    ///
+    /// Another container that has the same directory for its root can rename the mount point, and
+    /// make one of its own of that name: what is to be hidden or made read-only would be looked for
+    /// there, and proc would stay open under its new name.
+    pub(super) fn mounted(&mut self, path: &CStr, kernel: Option<OwnedFd>) {
+        self.kernel.retain(|(at, _)| at.as_c_str() != path);
+        if let Some(mount) = kernel {
+            self.kernel.push((path.to_owned(), mount));
+        }
+    }
+
+    /// Whether proc and sysfs are still where they were mounted.
+    pub(super) fn is_intact(&self) -> Result<bool, Errno> {
+        for (path, mount) in &self.kernel {
+            let (mount, found) = (fstat(mount)?, fstat(self.open_strictly(path, OFlags::PATH)?)?);
+            if (mount.st_dev, mount.st_ino) != (found.st_dev, found.st_ino) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Opens what is there, in proc and sysfs by way of what was mounted.
+    pub(super) fn open_below_mounts(&self, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let inside = self.kernel.iter().find_map(|(at, mount)| {
+            let rest = path.to_bytes().strip_prefix(at.to_bytes())?.strip_prefix(b"/")?;
+            let leaves = rest.split(|byte| *byte == b'/').any(|part| part == b"..");
+            if leaves { None } else { Some((mount, CString::new(rest).ok()?)) }
+        });
+        match inside {
+            Some((mount, rest)) => resolve(mount, &rest, flags, how),
+            None => resolve(&self.directory, path, flags, how),
+        }
     }
 
     /// Opens what is there. An empty path is the root itself.
     pub(super) fn open(&self, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-        self.resolve(path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+        let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        resolve(&self.directory, path, flags, how)
     }
 
     /// Opens what is there if no part of the path is a link.
     pub(super) fn open_strictly(&self, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-        self.resolve(path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)
-    }
-
-    fn resolve(&self, path: &CStr, flags: OFlags, how: ResolveFlags) -> Result<OwnedFd, Errno> {
-        let path = if path.is_empty() { c"." } else { path };
-        let flags = flags | OFlags::CLOEXEC;
-        for _ in 1..ATTEMPTS {
-            match openat2(&self.0, path, flags, Mode::empty(), how) {
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                result => return result,
-            }
-        }
-        openat2(&self.0, path, flags, Mode::empty(), how)
+        resolve(&self.directory, path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)
     }
 
     /// Opens a directory, made with its parents (mode 0755) where it is missing.
@@ -104,8 +134,26 @@ impl Root {
     }
 }
 
+/// openat2(2), again where it gave up because of a rename beside it. An empty path is `root`.
+fn resolve(
+    root: &OwnedFd,
+    path: &CStr,
+    flags: OFlags,
+    how: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
+    let path = if path.is_empty() { c"." } else { path };
+    let flags = flags | OFlags::CLOEXEC;
+    for _ in 1..ATTEMPTS {
+        match openat2(root, path, flags, Mode::empty(), how) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            result => return result,
+        }
+    }
+    openat2(root, path, flags, Mode::empty(), how)
+}
+
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.directory.as_fd()
     }
 }

@@ -14,13 +14,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::{
+    DumpableBehavior, Pid, PidfdFlags, WaitId, WaitIdOptions, geteuid, pidfd_open,
+    set_dumpable_behavior, waitid,
+};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 pub(crate) use explain::{explain, explain_steps};
 
 use crate::error::{Context, Error, Result};
 use crate::init::{self, Gate, Setup};
-use crate::plan::Namespaces;
+use crate::plan::{Action, Namespaces, Step};
 use crate::sys::process::{self, Cloned};
 use crate::wire::{Failure, Message, Operation, Wire};
 
@@ -158,6 +162,15 @@ fn stage(joined: &[Joined], new: u64, setup: &Setup<'_>, wire: Wire, gate: Gate)
         let _ = wire.send(&Message::Failed(failure));
         process::exit(1)
     };
+    // Soon among processes that may be hostile, and until execve with the runtime's memory and
+    // privileges: nothing of it may be traced or looked into by them (CVE-2016-9962). A new process
+    // inherits it. Only an unprivileged parent has to wait until the ids are mapped, as it could
+    // not open our /proc files to do so.
+    if (!setup.awaits_maps || geteuid().is_root())
+        && let Err(errno) = set_dumpable_behavior(DumpableBehavior::NotDumpable)
+    {
+        fail(Operation::Undumpable, 0, errno);
+    }
     // Without privileges only the user namespace can be joined first, which then allows the rest;
     // with them, what the host owns has to be joined before it. So whatever is refused the first
     // time is tried again at the end.
@@ -175,6 +188,14 @@ fn stage(joined: &[Joined], new: u64, setup: &Setup<'_>, wire: Wire, gate: Gate)
             fail(Operation::JoinNamespace, join.index, errno);
         }
     }
+    // What is cloned next may be seen by the container's processes at once. `joined` is closed by
+    // this, and never dropped.
+    if let Err(errno) = init::close_others(setup.preserve_fds, &wire, Some(&gate)) {
+        fail(Operation::CloseFiles, 0, errno);
+    }
+    if let Err(errno) = shed_capabilities(setup.steps) {
+        fail(Operation::SetCapabilities, 0, errno);
+    }
     #[allow(clippy::cast_sign_loss)] // CLONE_PARENT is positive
     match process::clone3(new | libc::CLONE_PARENT as u64, None) {
         Ok(Cloned::Child) => init::run(setup, wire, gate),
@@ -184,6 +205,32 @@ fn stage(joined: &[Joined], new: u64, setup: &Setup<'_>, wire: Wire, gate: Gate)
         }
         Err(errno) => fail(Operation::Clone, 0, errno),
     }
+}
+
+/// Gives up what neither the program nor the steps to it need, where there is no root to be made:
+/// dumpable or not, a process of the container with CAP_SYS_PTRACE may trace the one that is to
+/// become the program, and would take these capabilities over.
+fn shed_capabilities(steps: &[Step]) -> Result<(), Errno> {
+    let makes_root = steps.iter().any(|step| matches!(step.action, Action::Root { .. }));
+    let user = steps.iter().find_map(|step| match &step.action {
+        Action::User(identity) => Some(identity.capabilities),
+        _ => None,
+    });
+    let (false, Some(sets)) = (makes_root, user) else { return Ok(()) };
+    let program = sets.bounding | sets.permitted | sets.effective | sets.inheritable | sets.ambient;
+    let steps = CapabilitySet::SETPCAP
+        | CapabilitySet::SETUID
+        | CapabilitySet::SETGID
+        | CapabilitySet::CHOWN
+        | CapabilitySet::SYS_RESOURCE;
+    let keep = CapabilitySet::from_bits_retain(program) | steps;
+    let held = capabilities(None)?;
+    let kept = CapabilitySets {
+        effective: held.effective & keep,
+        permitted: held.permitted & keep,
+        inheritable: held.inheritable & keep,
+    };
+    set_capabilities(None, kept)
 }
 
 /// Waits for the process in between, and takes over the child that it made.

@@ -68,11 +68,13 @@ pub struct ExecPlan {
     pub program: Program,
 }
 
-/// Plans a process that joins a container made from `linux`; `user`: it has a user namespace.
+/// Plans a process that joins a container made from `linux`; `user`: it has a user namespace;
+/// `keyring_of`: its ID, unless the process keeps the caller's session keyring.
 pub fn exec(
     process: &config::Process,
     linux: &config::Linux,
     user: bool,
+    keyring_of: Option<&str>,
     host: &Host,
 ) -> Result<ExecPlan> {
     let default = |action| Step { origin: Origin::DEFAULT, action };
@@ -81,6 +83,11 @@ pub fn exec(
         steps.push(default(Action::BecomeRoot));
     }
     steps.push(default(Action::NewSession));
+    if let Some(id) = keyring_of {
+        // The container's, made with it: else the process would hold the caller's and its keys.
+        let name = cstring(&format!("_ses.{id}"), "")?;
+        steps.push(default(Action::SessionKeyring(name)));
+    }
     if process.terminal {
         steps.push(default(Action::JoinedRoot));
         let size = console_size(process);
