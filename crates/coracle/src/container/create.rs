@@ -11,6 +11,7 @@ use rustix::net::{
 use rustix::process::Pid;
 
 use super::handover::{self, Handover};
+use super::listener;
 use super::state::hook_state;
 use crate::cgroup::{self, Cgroup};
 use crate::config::{self, Config, Mount, NamespaceKind, Spec};
@@ -87,8 +88,8 @@ pub fn prepare(request: &Request) -> Result<(Vec<u8>, Spec, Plan)> {
 pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> Result<Created> {
     store::check_id(&request.id)?;
     let (bytes, spec, plan) = prepare(request)?;
-    for warning in config::warnings(&spec) {
-        warn(&warning);
+    for warning in &plan.warnings {
+        warn(warning);
     }
     check_host(&spec, &plan, request)?;
     let console = request.handover.console()?;
@@ -111,7 +112,8 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     made.set_limits(&plan.cgroup.limits.first)?;
 
     // With nothing to hear of on the way, the word to start can be waiting for init.
-    let at_once = request.start && !plan.terminal && !plan.has_runtime_hooks();
+    let at_once =
+        request.start && !plan.terminal && !plan.has_runtime_hooks() && !plan.has_listener();
     let run_hooks = |action: &Action| container_hooks(action, &spec, &record, &plan);
     let setup = Setup {
         steps: &plan.steps,
@@ -170,6 +172,9 @@ fn until_ready(
             Some(Message::RuntimeHooks) => {
                 runtime_hooks(spec, record, plan)?;
                 child.tell(&Message::HooksDone)?;
+            }
+            Some(Message::Listener(descriptor)) => {
+                listener::deliver(spec, record, "creating", child.pid, &descriptor)?;
             }
             Some(Message::Ready) => return Ok(terminal),
             Some(Message::Failed(failure)) => return Err(launch::explain(&failure, plan, spec)),
@@ -310,7 +315,7 @@ pub(super) fn socket_address(entry: &Entry) -> Result<SocketAddrUnix> {
 /// Runs prestart and createRuntime hooks, in the runtime's namespaces.
 fn runtime_hooks(spec: &Spec, record: &Record, plan: &Plan) -> Result<()> {
     let Some(all) = &spec.hooks else { return Ok(()) };
-    let state = hook_state(record, "creating", record.init_process_pid);
+    let state = hook_state(record, "creating", record.init_process_pid).to_json();
     for (list, kind) in [(&all.prestart, "prestart"), (&all.create_runtime, "createRuntime")] {
         hooks::run(list, kind, &state, &plan.bundle).map_err(|(_, error)| error)?;
     }
@@ -329,7 +334,7 @@ fn container_hooks(
         Action::StartHooks => (&all.start_container, "startContainer", "created"),
         _ => (&all.create_container, "createContainer", "creating"),
     };
-    let state = hook_state(record, status, std::process::id());
+    let state = hook_state(record, status, std::process::id()).to_json();
     hooks::run(list, kind, &state, &plan.bundle).map_err(|(index, error)| HookFailed {
         index: u32::try_from(index).unwrap_or(0),
         words: error.summary().into_bytes(),

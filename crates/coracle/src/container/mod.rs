@@ -10,6 +10,7 @@ mod exec;
 mod foreground;
 mod handover;
 mod kill;
+mod listener;
 mod pause;
 mod processes;
 mod relay;

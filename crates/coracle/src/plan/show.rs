@@ -50,6 +50,11 @@ impl fmt::Display for Plan {
             }
             line(f, index + 1, &step.origin.to_string(), &text)?;
         }
+        for step in &self.steps {
+            if let Action::Seccomp(program) = &step.action {
+                write!(f, "\nThe seccomp filter:\n{program}")?;
+            }
+        }
         Ok(())
     }
 }

@@ -133,7 +133,7 @@ pub fn compile(
             .at("/linux/seccomp/syscalls", None)
             .help("conditions on arguments take most of them: leave some out"));
     }
-    let flags = flags(&profile.flags, uses_notify);
+    let flags = flags(profile.flags.as_deref(), uses_notify);
     Ok((Program { instructions, flags, uses_notify }, warnings))
 }
 
@@ -180,7 +180,7 @@ fn write(
 
 /// Without flags, the mitigation of speculative store bypass stays off, as with runc: it costs
 /// programs under a filter much, and Linux 5.16 has given it up as a default.
-fn flags(asked: &[SeccompFlag], uses_notify: bool) -> u32 {
+fn flags(asked: Option<&[SeccompFlag]>, uses_notify: bool) -> u32 {
     // linux/seccomp.h, SECCOMP_FILTER_FLAG_*
     const TSYNC: u32 = 1 << 0;
     const LOG: u32 = 1 << 1;
@@ -188,9 +188,9 @@ fn flags(asked: &[SeccompFlag], uses_notify: bool) -> u32 {
     const NEW_LISTENER: u32 = 1 << 3;
     const TSYNC_ESRCH: u32 = 1 << 4;
     const WAIT_KILLABLE_RECV: u32 = 1 << 5;
-    if asked.is_empty() {
+    let Some(asked) = asked else {
         return if uses_notify { SPEC_ALLOW | NEW_LISTENER } else { SPEC_ALLOW };
-    }
+    };
     asked.iter().fold(if uses_notify { NEW_LISTENER } else { 0 }, |flags, flag| {
         flags
             | match flag {

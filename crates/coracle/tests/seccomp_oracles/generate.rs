@@ -146,7 +146,7 @@ pub(super) fn profile(
         default_action,
         default_errno_ret,
         architectures: Vec::new(),
-        flags: Vec::new(),
+        flags: None,
         listener_path: None,
         listener_metadata: None,
         syscalls: Vec::new(),
