@@ -99,7 +99,7 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     entry.write(&record)?;
     entry.write_config(&bytes)?;
     let gate = if request.start { Gate::Parent } else { gate(&entry)? };
-    let joined = launch::open_namespaces(&plan.namespaces)?;
+    let way = launch::Way::new(&plan.namespaces)?;
 
     let wanted = cgroup::Request {
         rootless: plan.rootless,
@@ -125,7 +125,7 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
         hooks: &run_hooks,
     };
     let directory = made.dir_fd()?;
-    let child = launch::spawn(&joined, plan.namespaces.new, directory, &setup, gate)?;
+    let child = launch::spawn(&way, directory, &setup, gate)?;
     let child = undo.child.insert(child);
     if let Some(maps) = &plan.namespaces.id_maps {
         child.map_ids(maps)?;
@@ -265,7 +265,7 @@ fn first_record(entry: &Entry, spec: &Spec, plan: &Plan, request: &Request) -> R
             no_pivot: request.no_pivot,
             no_new_keyring: request.no_new_keyring,
             preserve_fds: request.preserve_fds,
-            own_pids: plan.namespaces.has(NamespaceKind::Pid),
+            own_pids: plan.namespaces.makes(NamespaceKind::Pid),
         },
         ..Record::default()
     }

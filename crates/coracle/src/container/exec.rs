@@ -11,7 +11,7 @@ use crate::cgroup::Cgroup;
 use crate::config::{NamespaceKind, Process, Spec};
 use crate::error::{Error, Kind, Result};
 use crate::init::{Gate, Setup};
-use crate::launch::{self, Joined};
+use crate::launch::{self, Way};
 use crate::plan::{self, namespaces};
 use crate::store::Store;
 use crate::wire::Message;
@@ -70,8 +70,7 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
     let plan = plan::exec(&request.process, &linux, user, keyring_of, &spec.annotations, &host)?;
     let console = request.handover.console()?;
 
-    #[allow(clippy::cast_possible_truncation)] // CLONE_NEW* fit an int
-    let joined = [Joined { file: first, flags: flags as i32, index: 0 }];
+    let way = Way::to_process(first, flags);
     let no_hooks = |_: &plan::Action| Ok(());
     let setup = Setup {
         steps: &plan.steps,
@@ -83,7 +82,7 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
         hooks: &no_hooks,
     };
     let mut cgroup = Cgroup::from_paths(&record.cgroup_paths);
-    let child = launch::spawn(&joined, 0, cgroup.dir_fd()?, &setup, Gate::Parent)?;
+    let child = launch::spawn(&way, cgroup.dir_fd()?, &setup, Gate::Parent)?;
     let mut attached = Attached::new(child);
     let explain = |failure| {
         launch::explain_steps(&failure, &plan.steps, &plan.program, &spec).in_file("exec")

@@ -10,6 +10,7 @@ mod devices;
 mod failure;
 mod identity;
 mod mounts;
+mod outside;
 mod program;
 mod root;
 
@@ -22,6 +23,7 @@ use rustix::process::{Resource, Rlimit};
 
 use failure::{Failed, Outcome, Part};
 use mounts::Masks;
+pub(crate) use outside::Outside;
 use root::Root;
 
 use crate::plan::{Action, Program, Step};
@@ -69,11 +71,12 @@ pub(crate) enum Gate {
 }
 
 /// Does all the steps. Never returns: it becomes the program, or ends after saying why not.
-pub(crate) fn run(setup: &Setup<'_>, wire: Wire, gate: Gate) -> ! {
+pub(crate) fn run(setup: &Setup<'_>, wire: Wire, gate: Gate, outside: Outside) -> ! {
     let mut init = Init {
         setup,
         wire,
         gate: Some(gate),
+        outside,
         listener_lock: None,
         root: None,
         masks: Masks::default(),
@@ -94,6 +97,7 @@ struct Init<'a> {
     setup: &'a Setup<'a>,
     wire: Wire,
     gate: Option<Gate>,
+    outside: Outside,
     /// Held, not used: execve gives it back.
     listener_lock: Option<OwnedFd>,
     root: Option<Root>,
@@ -106,14 +110,16 @@ struct Init<'a> {
     umask: Mode,
 }
 
-/// Closes every descriptor but the standard ones, those that the program keeps, the wire and the
-/// gate's.
+/// Closes every descriptor but the standard ones, those that the program keeps, the wire, the
+/// gate's and those of file systems.
 pub(crate) fn close_others(
     preserve_fds: u32,
     wire: &Wire,
     gate: Option<&Gate>,
+    outside: &Outside,
 ) -> Result<(), Errno> {
     let mut keep = vec![wire.as_fd()];
+    keep.extend(outside.descriptors());
     if let Some(Gate::Listener { socket, lock }) = gate {
         keep.extend([socket.as_fd(), lock.as_fd()]);
     }
@@ -133,7 +139,7 @@ impl Init<'_> {
     fn prepare(&mut self) -> Outcome {
         sys::signal::reset();
         self.umask = rustix::process::umask(Mode::empty());
-        close_others(self.setup.preserve_fds, &self.wire, self.gate.as_ref())
+        close_others(self.setup.preserve_fds, &self.wire, self.gate.as_ref(), &self.outside)
             .part(Operation::CloseFiles)?;
         if self.setup.awaits_maps { Ok(()) } else { identity::forbid_tracing() }
     }
@@ -147,7 +153,7 @@ impl Init<'_> {
     fn perform(&mut self, action: &Action) -> Outcome {
         match action {
             Action::AwaitParent => self.await_message(|m| matches!(m, Message::Continue)),
-            Action::BecomeRoot => identity::become_root(),
+            Action::BecomeRoot { uid, gid } => identity::become_root(*uid, *gid),
             Action::NewSession => rustix::process::setsid().map(drop).part(Operation::Itself),
             Action::SessionKeyring(name) => match sys::keyring::join_session_keyring(name) {
                 // A kernel without keyrings has none to leak.
@@ -172,7 +178,8 @@ impl Init<'_> {
             Action::Mount(mount) => {
                 let root =
                     self.root.as_mut().ok_or(Failed::new(Operation::Itself, Errno::NOENT))?;
-                mounts::make(root, mount)
+                let made = mount.filesystem().and_then(|kind| self.outside.take(kind));
+                mounts::make(root, mount, made)
             }
             Action::Attributes { target, set, clear, recursive } => {
                 mounts::set_attributes(self.root()?, target, *set, *clear, *recursive)

@@ -10,6 +10,7 @@ mod mount_options;
 mod mounts;
 mod origin;
 mod process;
+mod recipe;
 mod show;
 mod step;
 
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 pub use namespaces::{IdMap, IdMaps, Join, Namespaces};
 pub use origin::Origin;
 pub use process::{ExecPlan, Program, exec};
+pub use recipe::{Recipe, recipe};
 pub use step::{Action, Capabilities, Device, DeviceKind, FsOption, Identity, Mount, Source, Step};
 
 use crate::cgroup::{self, DeviceRule};
@@ -116,7 +118,7 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
     let linux = spec.linux.as_ref().unwrap_or(&none);
     refuse_unsupported(spec, linux)?;
     let rootfs = rootfs(spec, &options.bundle)?;
-    let namespaces = namespaces::plan(linux)?;
+    let namespaces = namespaces::plan(linux, &spec.mounts)?;
     let host = Host { cgroup_namespace: namespaces.has(NamespaceKind::Cgroup), ..host.clone() };
     let cgroup = cgroup_plan(linux, options, &host)?;
     let (filter, said) = filter(linux, &spec.annotations)?.unzip();
@@ -186,17 +188,16 @@ fn steps(
     let mut steps = Vec::with_capacity(64);
     let default = |action| Step { origin: Origin::DEFAULT, action };
     let at = |field, action| Step { origin: Origin::field(field), action };
-    let user = namespaces.makes(NamespaceKind::User);
     let cgroup_namespace = namespaces.makes(NamespaceKind::Cgroup);
 
     // In a new user namespace nothing is allowed before the ids are mapped, a cgroup namespace
     // shows the cgroup in which it is made as its root, and hooks may look at the container.
-    let early = user || cgroup_namespace || has_runtime_hooks(spec);
+    let early = namespaces.id_maps.is_some() || cgroup_namespace || has_runtime_hooks(spec);
     if early {
         steps.push(default(Action::AwaitParent));
     }
-    if user {
-        steps.push(at("/linux/namespaces", Action::BecomeRoot));
+    if namespaces.has(NamespaceKind::User) {
+        steps.push(at("/linux/namespaces", process::become_root(linux)));
     }
     if cgroup_namespace {
         steps.push(at("/linux/namespaces", Action::CgroupNamespace));
@@ -244,13 +245,13 @@ fn steps(
             return Err(Error::new("not the name of a kernel parameter")
                 .at(format!("/linux/sysctl/{key}"), Some(format!("{value:?}"))));
         };
-        steps.push(Step {
-            origin: Origin::key("/linux/sysctl", key),
-            action: Action::WriteProc {
-                path: cstring(&path, "/linux/sysctl")?,
-                value: cstring(value, "/linux/sysctl")?,
-            },
-        });
+        let value = cstring(value, "/linux/sysctl")?;
+        let action = match path.as_str() {
+            // Root of a user namespace may set it, but not write this file.
+            "sys/kernel/domainname" => Action::Domainname(value),
+            _ => Action::WriteProc { path: cstring(&path, "/linux/sysctl")?, value },
+        };
+        steps.push(Step { origin: Origin::key("/linux/sysctl", key), action });
     }
     if let Some(score) = spec.process.as_ref().and_then(|process| process.oom_score_adj) {
         let action = Action::WriteProc {
@@ -336,14 +337,11 @@ fn filter(
 /// out is refused.
 fn refuse_unsupported(spec: &Spec, linux: &config::Linux) -> Result<()> {
     let process = spec.process.as_ref();
-    let namespace = |wanted: NamespaceKind| linux.namespaces.iter().any(|n| n.kind == wanted);
     let refused = [
         ("/linux/intelRdt", linux.intel_rdt.is_some()),
         ("/linux/memoryPolicy", linux.memory_policy.is_some()),
         ("/linux/personality", linux.personality.is_some()),
         ("/linux/netDevices", !linux.net_devices.is_empty()),
-        ("/linux/timeOffsets", !linux.time_offsets.is_empty()),
-        ("/linux/namespaces", namespace(NamespaceKind::Time)),
         ("/linux/mountLabel", linux.mount_label.as_deref().is_some_and(|l| !l.is_empty())),
         ("/process/apparmorProfile", process.is_some_and(|p| given(p.apparmor_profile.as_ref()))),
         ("/process/selinuxLabel", process.is_some_and(|p| given(p.selinux_label.as_ref()))),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 
+use super::namespaces::root_of;
 use super::origin::Origin;
 use super::step::{Action, Capabilities, Identity, Step};
 use super::{Host, capability, cstring, rlimit};
@@ -52,7 +53,7 @@ pub(super) fn plan(
         steps.push(default(Action::AwaitStart));
         return Ok(());
     };
-    become_process(process, setgroups_forbidden(linux, host), filter, steps)?;
+    become_process(process, setgroups(linux, host), filter, steps)?;
     steps.push(default(Action::AwaitStart));
     if spec.hooks.as_ref().is_some_and(|hooks| !hooks.start_container.is_empty()) {
         let origin = Origin::field("/hooks/startContainer");
@@ -88,7 +89,7 @@ pub fn exec(
     let default = |action| Step { origin: Origin::DEFAULT, action };
     let mut steps = vec![default(Action::AwaitParent)];
     if user {
-        steps.push(default(Action::BecomeRoot));
+        steps.push(default(become_root(linux)));
     }
     steps.push(default(Action::NewSession));
     if let Some(id) = keyring_of {
@@ -103,7 +104,7 @@ pub fn exec(
         steps.push(Step { origin: Origin::field("/process/terminal"), action });
     }
     let filter = super::filter(linux, annotations)?.map(|(program, _)| program);
-    become_process(process, setgroups_forbidden(linux, host), filter.as_ref(), &mut steps)?;
+    become_process(process, setgroups(linux, host), filter.as_ref(), &mut steps)?;
     steps.push(default(Action::AwaitStart));
     if process.no_new_privileges {
         steps.extend(filter.as_ref().map(filter_step));
@@ -118,6 +119,12 @@ fn filter_step(program: &seccomp::Program) -> Step {
     Step { origin: Origin::field("/linux/seccomp"), action }
 }
 
+/// Taking root's ids in the container's user namespace.
+pub(super) fn become_root(linux: &config::Linux) -> Action {
+    let (uid, gid) = (root_of(&linux.uid_mappings), root_of(&linux.gid_mappings));
+    Action::BecomeRoot { uid, gid }
+}
+
 /// Rows and columns of the terminal, if they are given; more than the kernel can say is the most
 /// that it can.
 pub(super) fn console_size(process: &config::Process) -> Option<(u16, u16)> {
@@ -129,7 +136,7 @@ pub(super) fn console_size(process: &config::Process) -> Option<(u16, u16)> {
 /// directory, which has found its program.
 fn become_process(
     process: &config::Process,
-    setgroups_forbidden: bool,
+    setgroups: Setgroups,
     filter: Option<&seccomp::Program>,
     steps: &mut Vec<Step>,
 ) -> Result<()> {
@@ -156,7 +163,7 @@ fn become_process(
     if process.no_new_privileges {
         steps.push(at("/process/noNewPrivileges", Action::NoNewPrivileges));
     }
-    if setgroups_forbidden && !user.additional_gids.is_empty() {
+    if setgroups == Setgroups::Forbidden && !user.additional_gids.is_empty() {
         return Err(Error::new("additional groups cannot be set: this user namespace forbids it")
             .at("/process/user/additionalGids", Some(format!("{:?}", user.additional_gids)))
             .help("map a range of subordinate ids (newgidmap), or take the groups out"));
@@ -171,7 +178,8 @@ fn become_process(
     let identity = Identity {
         uid: user.uid,
         gid: user.gid,
-        groups: (!setgroups_forbidden).then(|| user.additional_gids.clone()),
+        groups: (setgroups == Setgroups::Allowed || !user.additional_gids.is_empty())
+            .then(|| user.additional_gids.clone()),
         capabilities: sets.unwrap_or_default(),
     };
     let cwd = cstring(&process.cwd, "/process/cwd")?;
@@ -187,8 +195,22 @@ fn become_process(
     Ok(())
 }
 
-/// An unprivileged caller that maps only itself has to give setgroups(2) up (user_namespaces(7)).
-fn setgroups_forbidden(linux: &config::Linux, host: &Host) -> bool {
-    host.rootless
-        && linux.gid_mappings.iter().map(|mapping| u64::from(mapping.size)).sum::<u64>() <= 1
+/// Whether the container's user namespace lets root change its groups (user_namespaces(7)).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Setgroups {
+    Allowed,
+    /// It is another's user namespace: nobody knows before it is joined.
+    Unknown,
+    Forbidden,
+}
+
+/// An unprivileged caller that maps only itself has to give setgroups(2) up.
+fn setgroups(linux: &config::Linux, host: &Host) -> Setgroups {
+    let sizes = linux.gid_mappings.iter().map(|mapping| u64::from(mapping.size));
+    match sizes.sum() {
+        _ if !host.rootless => Setgroups::Allowed,
+        0 => Setgroups::Unknown,
+        1 => Setgroups::Forbidden,
+        _ => Setgroups::Allowed,
+    }
 }
