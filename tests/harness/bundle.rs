@@ -93,6 +93,14 @@ impl Bundle {
         self.write()
     }
 
+    /// Sets the members of `linux.resources` that the object has.
+    pub fn limited(self, resources: &Value) -> Self {
+        let members = resources.as_object().expect("an object");
+        members.iter().fold(self, |bundle, (key, value)| {
+            bundle.set(&format!("/linux/resources/{key}"), value.clone())
+        })
+    }
+
     /// Removes what the JSON pointer leads to.
     pub fn remove(mut self, pointer: &str) -> Self {
         let (parent, key) = pointer.rsplit_once('/').expect("a JSON pointer");

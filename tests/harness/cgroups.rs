@@ -46,6 +46,30 @@ pub fn has_controller(name: &str) -> bool {
     })
 }
 
+/// The directory of a process's cgroup in the hierarchy that has a controller, by its v2 name, and
+/// whether that is v2.
+pub fn controlled(pid: u32, controller: &str) -> Option<(PathBuf, bool)> {
+    let all = controllers(pid);
+    let legacy = if controller == "io" { "blkio" } else { controller };
+    if let Some((_, path)) =
+        all.iter().find(|(names, _)| names.split(',').any(|name| name == legacy))
+    {
+        return Some((path.clone(), false));
+    }
+    let (_, path) = all.iter().find(|(names, _)| names.is_empty())?;
+    let enabled = fs::read_to_string(path.join("cgroup.controllers")).ok()?;
+    enabled.split_whitespace().any(|name| name == controller).then(|| (path.clone(), true))
+}
+
+/// What a process's cgroup says of a limit: the file of v1, or that of v2.
+#[track_caller]
+pub fn limit_of(pid: u32, controller: &str, files: [&str; 2]) -> String {
+    let (path, unified) = controlled(pid, controller).expect(controller);
+    let file = path.join(files[usize::from(unified)]);
+    let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    text.trim_end().to_owned()
+}
+
 /// Every cgroup whose name starts with `prefix`, at the top of a tree or below this process's own.
 pub(crate) fn starting_with(prefix: &str) -> Vec<PathBuf> {
     let mut parents: Vec<PathBuf> = trees().into_iter().map(|tree| tree.point.into()).collect();

@@ -37,7 +37,7 @@ mod user;
 
 pub use bundle::Bundle;
 pub use call::{Call, Outcome, Running, eventually};
-pub use cgroups::{controllers, has_controller, of_process};
+pub use cgroups::{controlled, controllers, has_controller, limit_of, of_process};
 pub use coracle::Coracle;
 pub use descriptors::Receiver;
 pub use leaks::{is_alive, processes_rooted_at};

@@ -26,12 +26,23 @@ pub(crate) struct Usage {
 /// Every long option, for those who spell it with one dash.
 const LONG: &[&str] = &[
     "additional-gids",
+    "all",
     "apparmor",
+    "blkio-weight",
     "bundle",
     "cap",
     "cgroup",
     "cgroup-manager",
     "console-socket",
+    "cpu-burst",
+    "cpu-idle",
+    "cpu-period",
+    "cpu-quota",
+    "cpu-rt-period",
+    "cpu-rt-runtime",
+    "cpu-share",
+    "cpuset-cpus",
+    "cpuset-mems",
     "cwd",
     "debug",
     "detach",
@@ -40,27 +51,37 @@ const LONG: &[&str] = &[
     "format",
     "help",
     "ignore-paused",
+    "interval",
     "keep",
+    "kernel-memory",
+    "kernel-memory-tcp",
+    "l3-cache-schema",
     "log",
     "log-format",
     "log-level",
+    "mem-bw-schema",
+    "memory",
+    "memory-reservation",
+    "memory-swap",
     "no-new-keyring",
     "no-new-privs",
     "no-pivot",
     "no-subreaper",
     "pid-file",
     "pidfd-socket",
+    "pids-limit",
     "preserve-fds",
     "process",
     "process-label",
     "quiet",
+    "resources",
     "root",
     "rootless",
+    "stats",
     "systemd-cgroup",
     "tty",
     "user",
     "version",
-    "all",
 ];
 
 /// Parses the words behind the command's name.
@@ -139,12 +160,19 @@ pub(crate) fn command(name: Name) -> Command {
         .subcommands(commands())
 }
 
-fn commands() -> [Command; 11] {
+fn commands() -> [Command; 16] {
     [
         Command::new("create").about("Make a container").defer(create),
         Command::new("delete")
             .about("Remove a container")
             .defer(|c| c.arg(id()).arg(flag("force", "Kill it first if it runs").short('f'))),
+        Command::new("events")
+            .about("Tell what a container uses, and of out-of-memory kills")
+            .defer(|c| {
+                c.arg(id())
+                    .arg(option("interval", "TIME", "How often, such as 5s").default_value("5s"))
+                    .arg(flag("stats", "Tell it once, at once"))
+            }),
         Command::new("exec").about("Run one more program in a container").defer(exec),
         Command::new("hello").about("Make and run a first container, and show each step"),
         Command::new("kill").about("Send a signal to a container").defer(|c| {
@@ -161,11 +189,25 @@ fn commands() -> [Command; 11] {
             c.arg(option("format", "FORMAT", "table or json").short('f').default_value("table"))
                 .arg(flag("quiet", "Print IDs only").short('q'))
         }),
+        Command::new("pause").about("Stop all processes of a container").defer(|c| c.arg(id())),
         Command::new("plan").about("Print what would be done for a bundle, and why").defer(|c| {
             c.arg(bundle())
                 .arg(flag("no-pivot", "Plan for create --no-pivot"))
                 .arg(flag("no-new-keyring", "Plan for create --no-new-keyring"))
         }),
+        Command::new("ps").about("Show the processes of a container").defer(|c| {
+            c.arg(id())
+                .arg(
+                    Arg::new("options")
+                        .value_name("OPTION")
+                        .num_args(0..)
+                        .trailing_var_arg(true)
+                        .allow_hyphen_values(true)
+                        .help("Options for ps(1); else -ef"),
+                )
+                .arg(option("format", "FORMAT", "table or json").short('f').default_value("table"))
+        }),
+        Command::new("resume").about("Let them go on").defer(|c| c.arg(id())),
         Command::new("run").about("Make and start a container").defer(|c| {
             create(c)
                 .arg(flag("detach", "Do not wait for its end").short('d'))
@@ -177,6 +219,7 @@ fn commands() -> [Command; 11] {
             .defer(|c| c.arg(bundle()).arg(flag("rootless", "For an ordinary user"))),
         Command::new("start").about("Start a created container").defer(|c| c.arg(id())),
         Command::new("state").about("Print the state of a container").defer(|c| c.arg(id())),
+        Command::new("update").about("Change the limits of a container").defer(update),
     ]
 }
 
@@ -197,6 +240,39 @@ fn create(command: Command) -> Command {
             option("preserve-fds", "N", "Pass N more descriptors, from 3 on")
                 .value_parser(value_parser!(u32).range(0..=1 << 20)),
         )
+}
+
+fn update(command: Command) -> Command {
+    let number = |long, help| option(long, "N", help).allow_hyphen_values(true);
+    let bytes = |long, help| option(long, "BYTES", help).allow_hyphen_values(true);
+    command
+        .arg(id())
+        .arg(
+            path(
+                "resources",
+                "FILE",
+                "Take them all from a resources object in JSON; - reads input",
+            )
+            .short('r'),
+        )
+        .arg(number("blkio-weight", "Weight on block devices, 10 to 1000"))
+        .arg(number("cpu-period", "Length of a period of CPU time, in microseconds"))
+        .arg(number("cpu-quota", "CPU time in a period, in microseconds; -1 for no limit"))
+        .arg(number("cpu-burst", "Unused CPU time that may be saved up, in microseconds"))
+        .arg(number("cpu-share", "Weight on the CPUs, 2 to 262144"))
+        .arg(number("cpu-rt-period", "Length of a real-time period, in microseconds"))
+        .arg(number("cpu-rt-runtime", "Real-time CPU time in a period, in microseconds"))
+        .arg(number("cpu-idle", "1 runs it only when nothing else does"))
+        .arg(option("cpuset-cpus", "LIST", "CPUs, such as 0-3,7"))
+        .arg(option("cpuset-mems", "LIST", "Memory nodes, such as 0"))
+        .arg(bytes("memory", "Memory, with k, m or g if need be; -1 for no limit"))
+        .arg(bytes("memory-reservation", "Memory to be left with when it is short"))
+        .arg(bytes("memory-swap", "Memory and swap together; -1 for no limit"))
+        .arg(number("pids-limit", "Tasks; -1 for no limit"))
+        .arg(bytes("kernel-memory", "Ignored").hide(true))
+        .arg(bytes("kernel-memory-tcp", "Ignored").hide(true))
+        .arg(option("l3-cache-schema", "SCHEMA", "Shares of the cache").hide(true))
+        .arg(option("mem-bw-schema", "SCHEMA", "Shares of the bandwidth of memory").hide(true))
 }
 
 fn exec(command: Command) -> Command {

@@ -49,6 +49,8 @@ impl Name {
 
 /// What goes for every command.
 pub(crate) struct Globals {
+    /// Who we are called as.
+    pub(crate) name: Name,
     /// Where the containers are.
     pub(crate) store: Store,
 }
@@ -64,7 +66,7 @@ impl Globals {
             Some(root) => std::path::absolute(root).what(|| "finding the state root")?,
             None => default_root(name, log)?,
         };
-        Ok(Self { store: Store::new(root) })
+        Ok(Self { name, store: Store::new(root) })
     }
 }
 

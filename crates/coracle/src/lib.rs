@@ -5,6 +5,7 @@ pub mod config;
 pub mod container;
 pub mod error;
 pub mod plan;
+pub mod seccomp;
 pub mod store;
 
 mod init;

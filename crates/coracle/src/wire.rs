@@ -28,6 +28,8 @@ pub(crate) enum Message {
     HooksDone,
     /// Init to parent: the master side of the container's terminal.
     Console(OwnedFd),
+    /// Init to parent, or to `start`: the descriptor on which calls are notified (seccomp(2)).
+    Listener(OwnedFd),
     /// Init to parent: everything is made, waiting for the word to start.
     Ready,
     /// Parent or `start` to init: the container is on record; go on.
@@ -127,6 +129,8 @@ operations! {
     Standard => "putting it on standard input, output and error",
     /// Sending a descriptor to the parent.
     SendConsole => "sending it to the runtime",
+    /// Sending the notification descriptor to the parent.
+    SendListener => "sending the notification descriptor to the runtime",
     /// pivot_root(2).
     Pivot => "pivot_root",
     /// umount2(2) of the old root.
@@ -225,6 +229,10 @@ impl Wire {
                 bytes.push(4);
                 file = Some(fd.as_fd());
             }
+            Message::Listener(fd) => {
+                bytes.push(9);
+                file = Some(fd.as_fd());
+            }
             Message::Ready => bytes.push(5),
             Message::Start => bytes.push(6),
             Message::Staged(pid) => {
@@ -265,6 +273,7 @@ impl Wire {
             (2, _) => Message::RuntimeHooks,
             (3, _) => Message::HooksDone,
             (4, Some(fd)) => Message::Console(fd),
+            (9, Some(fd)) => Message::Listener(fd),
             (5, _) => Message::Ready,
             (6, _) => Message::Start,
             (7, _) => Message::Staged(u32::from_ne_bytes(array(rest, 0)?)),

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
@@ -46,7 +46,10 @@ impl Site {
         }
         let hierarchies = Hierarchies::find()?;
         let name = format!("coracle-bench-{}", std::process::id());
-        let directory = std::env::temp_dir().join(&name);
+        // In memory, as /run is where the states of containers are kept.
+        let memory = Path::new("/dev/shm");
+        let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let directory = base.join(&name);
         DirBuilder::new().mode(0o700).create(&directory)?;
         let mut site = Self {
             runner: Runner::new(directory.join("said")),

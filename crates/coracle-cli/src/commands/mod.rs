@@ -2,15 +2,20 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod hello;
 mod kill;
 mod list;
+mod pause;
 mod plan;
+mod ps;
+mod resume;
 mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use std::path::PathBuf;
 
@@ -31,15 +36,20 @@ pub(crate) fn run(
     match command {
         "create" => create::main(options, globals, log),
         "delete" => delete::main(options, globals, log),
+        "events" => events::main(options, globals),
         "exec" => exec::main(options, globals),
         "hello" => hello::main(),
         "kill" => kill::main(options, globals),
         "list" => list::main(options, globals, log),
+        "pause" => pause::main(options, globals),
         "plan" => plan::main(options),
+        "ps" => ps::main(options, globals),
+        "resume" => resume::main(options, globals),
         "run" => run::main(options, globals, log),
         "spec" => spec::main(options, globals),
         "start" => start::main(options, globals),
         "state" => state::main(options, globals),
+        "update" => update::main(options, globals, log),
         other => Err(Error::new(format!("no such command: {other}"))),
     }
 }

@@ -12,7 +12,7 @@ use crate::{Errno, Result};
 pub(super) const MOUNT: &str = "/sys/fs/cgroup";
 
 /// The version 2 mount beside version 1 ones, as systemd makes it.
-const HYBRID: &str = "/sys/fs/cgroup/unified";
+pub(super) const HYBRID: &str = "/sys/fs/cgroup/unified";
 
 /// statfs(2): `CGROUP2_SUPER_MAGIC`.
 const CGROUP2_MAGIC: u64 = 0x6367_7270;

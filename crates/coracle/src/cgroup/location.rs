@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::Layout;
 use super::layout::{Hierarchy, MOUNT};
+use super::{Layout, Version};
 use crate::error::Context;
 use crate::{Error, Result};
 
@@ -95,6 +95,11 @@ impl Location {
         path_map(self.places.iter().map(|place| (&*place.hierarchy.controllers, &*place.dir)))
     }
 
+    /// The version of control groups that a controller, by its version 2 name, belongs to here.
+    pub fn version(&self, controller: &str) -> Option<Version> {
+        version(self.places.iter().map(|place| &*place.hierarchy.controllers), controller)
+    }
+
     /// Whether there is one hierarchy, of version 2.
     pub fn unified(&self) -> bool {
         self.is_unified
@@ -136,6 +141,27 @@ impl fmt::Display for Location {
         }
         Ok(())
     }
+}
+
+/// The version of the hierarchy to look for a controller in: a version 1 one that has it, else the
+/// version 2 one, of whose controllers nothing is known before the cgroup is made. `cgroup` stands
+/// for the core of version 2.
+pub(super) fn version<'a>(
+    hierarchies: impl Iterator<Item = &'a [String]> + Clone,
+    controller: &str,
+) -> Option<Version> {
+    let name = legacy_name(controller);
+    if hierarchies.clone().any(|names| names.iter().any(|one| one == name)) {
+        return Some(Version::V1);
+    }
+    let legacy_only = ["net_cls", "net_prio"].contains(&controller);
+    let unified = hierarchies.into_iter().any(<[String]>::is_empty);
+    (unified && !legacy_only).then_some(Version::V2)
+}
+
+/// The version 1 name of a controller.
+pub(super) fn legacy_name(controller: &str) -> &str {
+    if controller == "io" { "blkio" } else { controller }
 }
 
 /// Makes the map of runc's state.json.

@@ -4,17 +4,31 @@
 //! [`Layout`] says what the machine has, [`Location`] where the container's directories are (both
 //! without changing anything), and [`Cgroup`] is the cgroup itself, a directory in each hierarchy.
 
+mod apply;
 mod device;
 mod dir;
 mod layout;
+mod limits;
+mod limits_v1;
+mod limits_v2;
 mod location;
+mod oom;
 mod program;
+mod stats;
+mod stats_v1;
+mod stats_v2;
 mod v1;
 mod v2;
 
 pub use device::{Access, DeviceKind, DeviceRule, effective_rules};
 pub use layout::{Hierarchy, Layout};
+pub use limits::{Limits, Missing, Version, Write};
 pub use location::{LegacyMount, Location};
+pub use oom::OomWatch;
+pub use stats::{
+    BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, IntelRdtStats,
+    MemoryStats, MemoryUsage, PidsStats, Pressure, PressureTimes, Stats, Throttling,
+};
 
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;
@@ -91,8 +105,11 @@ impl Cgroup {
             if !new && (self.is_unified || dir.controls("devices") || dir.controls("freezer")) {
                 unused(&dir)?;
             }
-            if self.is_unified {
-                v2::enable(&hierarchy.mount, &dir, request)?;
+            if hierarchy.controllers.is_empty() {
+                let own = |name: &&&str| location.version(name) == Some(Version::V2);
+                let needed: Vec<_> = request.controllers.iter().filter(own).copied().collect();
+                let every = request.every_controller && self.is_unified;
+                v2::enable(&hierarchy.mount, &dir, &needed, every)?;
             } else if dir.controls("cpuset") {
                 v1::fill_cpuset(&hierarchy.mount, &dir)
                     .what(|| format!("copying the cpuset from above {}", dir.path.display()))?;
@@ -353,14 +370,12 @@ fn lacks_right(errno: Errno) -> bool {
     [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::NOENT].contains(&errno)
 }
 
-/// Whether a limit needs this hierarchy. The version 2 one of a hybrid is for keeping track only.
+/// Whether a limit needs this hierarchy. The version 2 one of a hybrid tends to be for keeping
+/// track only.
 fn needs(location: &Location, hierarchy: &Hierarchy, request: &Request<'_>) -> bool {
-    if location.is_unified {
-        return !request.controllers.is_empty();
-    }
-    request.controllers.iter().any(|&controller| {
-        let legacy = if controller == "io" { "blkio" } else { controller };
-        hierarchy.controllers.iter().any(|name| name == legacy)
+    request.controllers.iter().any(|&controller| match hierarchy.controllers.as_slice() {
+        [] => location.version(controller) == Some(Version::V2),
+        names => names.iter().any(|name| name == location::legacy_name(controller)),
     })
 }
 

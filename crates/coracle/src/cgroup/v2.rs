@@ -11,23 +11,23 @@ use rustix::process::{Resource, Rlimit, Uid, getrlimit, setrlimit};
 
 use super::device::{DeviceRule, Policy};
 use super::dir::Dir;
-use super::{Request, program};
+use super::program;
 use crate::error::Context;
 use crate::sys::bpf;
 use crate::{Errno, Error, Result};
 
 /// Enables controllers in every cgroup from the mount down to the parent, so that the container's
-/// has their files.
-pub(super) fn enable(mount: &Path, dir: &Dir, request: &Request<'_>) -> Result<()> {
-    if request.controllers.is_empty() && !request.every_controller {
+/// has their files; `every` other one too, as far as that goes.
+pub(super) fn enable(mount: &Path, dir: &Dir, controllers: &[&str], every: bool) -> Result<()> {
+    if controllers.is_empty() && !every {
         return Ok(());
     }
     let reading =
         |errno| Error::new(format!("reading the controllers of {}", dir.path.display())).os(errno);
     let present = dir.read("cgroup.controllers").map_err(reading)?;
-    let mut missing: Vec<&str> = request.controllers.to_vec();
+    let mut missing: Vec<&str> = controllers.to_vec();
     let available;
-    if request.every_controller {
+    if every {
         let top = Dir::new(Vec::new(), mount.to_owned());
         available = top.read("cgroup.controllers").map_err(reading)?;
         missing.extend(available.split_whitespace());
@@ -43,11 +43,11 @@ pub(super) fn enable(mount: &Path, dir: &Dir, request: &Request<'_>) -> Result<(
     for path in above.into_iter().rev() {
         enable_in(&Dir::new(Vec::new(), path.to_owned()), &missing, &mut refused);
     }
-    if request.controllers.is_empty() {
+    if controllers.is_empty() {
         return Ok(());
     }
     let present = dir.read("cgroup.controllers").map_err(reading)?;
-    let Some(lacking) = request.controllers.iter().find(|name| !has(&present, name)) else {
+    let Some(lacking) = controllers.iter().find(|name| !has(&present, name)) else {
         return Ok(());
     };
     let error = Error::new(format!("enabling the {lacking} controller for {}", dir.path.display()))

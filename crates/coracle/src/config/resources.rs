@@ -144,8 +144,9 @@ pub struct Cpu {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self", rename_all = "camelCase")]
 pub struct Pids {
-    /// At most so many; -1 is no limit, 0 is none at all.
-    pub limit: i64,
+    /// At most so many; -1 is no limit, 0 lets the first process make no other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<i64>,
 }
 
 /// Block devices' bandwidth.

@@ -16,9 +16,9 @@ pub struct Seccomp {
     /// Architectures besides the machine's own.
     #[serde(default, deserialize_with = "absent", skip_serializing_if = "is_absent")]
     pub architectures: Vec<SeccompArch>,
-    /// Flags of seccomp(2).
-    #[serde(default, deserialize_with = "absent", skip_serializing_if = "is_absent")]
-    pub flags: Vec<SeccompFlag>,
+    /// Flags of seccomp(2). None given is not the same as an empty list: it asks for the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flags: Option<Vec<SeccompFlag>>,
     /// The socket that the notification descriptor is sent to.
     #[serde(default, deserialize_with = "text", skip_serializing_if = "Option::is_none")]
     pub listener_path: Option<String>,

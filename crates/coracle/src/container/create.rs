@@ -11,6 +11,7 @@ use rustix::net::{
 use rustix::process::Pid;
 
 use super::handover::{self, Handover};
+use super::listener;
 use super::state::hook_state;
 use crate::cgroup::{self, Cgroup};
 use crate::config::{self, Config, Mount, NamespaceKind, Spec};
@@ -87,8 +88,8 @@ pub fn prepare(request: &Request) -> Result<(Vec<u8>, Spec, Plan)> {
 pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> Result<Created> {
     store::check_id(&request.id)?;
     let (bytes, spec, plan) = prepare(request)?;
-    for warning in config::warnings(&spec) {
-        warn(&warning);
+    for warning in &plan.warnings {
+        warn(warning);
     }
     check_host(&spec, &plan, request)?;
     let console = request.handover.console()?;
@@ -103,14 +104,16 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     let wanted = cgroup::Request {
         rootless: plan.rootless,
         path_given: plan.cgroup.required,
-        controllers: &[],
-        every_controller: false,
+        controllers: &plan.cgroup.limits.controllers(),
+        // For `events`, `update`, and engines that read the files themselves.
+        every_controller: true,
     };
     let made = undo.cgroup.insert(Cgroup::make(&plan.cgroup.location, &wanted)?);
-    made.set_devices(&cgroup::effective_rules(&plan.cgroup.devices))?;
+    made.set_limits(&plan.cgroup.limits.first)?;
 
     // With nothing to hear of on the way, the word to start can be waiting for init.
-    let at_once = request.start && !plan.terminal && !plan.has_runtime_hooks();
+    let at_once =
+        request.start && !plan.terminal && !plan.has_runtime_hooks() && !plan.has_listener();
     let run_hooks = |action: &Action| container_hooks(action, &spec, &record, &plan);
     let setup = Setup {
         steps: &plan.steps,
@@ -130,6 +133,10 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     if let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) {
         made.enter(pid, child.born_in_cgroup)?;
     }
+    // While init is at its mounts: what is allowed counts from its program on, and init makes no
+    // device that it then opens.
+    made.set_devices(&cgroup::effective_rules(&plan.cgroup.devices))?;
+    made.set_limits(&plan.cgroup.limits.tasks)?;
     let mut record = record;
     record.init_process_pid = child.pid;
     record.init_process_start = store::process_start(child.pid).unwrap_or_default();
@@ -165,6 +172,9 @@ fn until_ready(
             Some(Message::RuntimeHooks) => {
                 runtime_hooks(spec, record, plan)?;
                 child.tell(&Message::HooksDone)?;
+            }
+            Some(Message::Listener(descriptor)) => {
+                listener::deliver(spec, record, "creating", child.pid, &descriptor)?;
             }
             Some(Message::Ready) => return Ok(terminal),
             Some(Message::Failed(failure)) => return Err(launch::explain(&failure, plan, spec)),
@@ -305,7 +315,7 @@ pub(super) fn socket_address(entry: &Entry) -> Result<SocketAddrUnix> {
 /// Runs prestart and createRuntime hooks, in the runtime's namespaces.
 fn runtime_hooks(spec: &Spec, record: &Record, plan: &Plan) -> Result<()> {
     let Some(all) = &spec.hooks else { return Ok(()) };
-    let state = hook_state(record, "creating", record.init_process_pid);
+    let state = hook_state(record, "creating", record.init_process_pid).to_json();
     for (list, kind) in [(&all.prestart, "prestart"), (&all.create_runtime, "createRuntime")] {
         hooks::run(list, kind, &state, &plan.bundle).map_err(|(_, error)| error)?;
     }
@@ -324,7 +334,7 @@ fn container_hooks(
         Action::StartHooks => (&all.start_container, "startContainer", "created"),
         _ => (&all.create_container, "createContainer", "creating"),
     };
-    let state = hook_state(record, status, std::process::id());
+    let state = hook_state(record, status, std::process::id()).to_json();
     hooks::run(list, kind, &state, &plan.bundle).map_err(|(index, error)| HookFailed {
         index: u32::try_from(index).unwrap_or(0),
         words: error.summary().into_bytes(),

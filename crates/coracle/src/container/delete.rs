@@ -91,7 +91,7 @@ fn await_end(pidfd: &OwnedFd) {
 fn poststop(config: &[u8], record: &Record, warn: &mut impl FnMut(&str)) {
     let Ok(spec) = Spec::parse(config) else { return };
     let list = spec.hooks.as_ref().map_or(&[][..], |hooks| &hooks.poststop);
-    let state = hook_state(record, "stopped", 0);
+    let state = hook_state(record, "stopped", 0).to_json();
     for hook in list {
         let one = std::slice::from_ref(hook);
         if let Err((_, error)) = hooks::run(one, "poststop", &state, record.bundle().as_ref()) {

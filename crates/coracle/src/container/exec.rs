@@ -5,6 +5,7 @@ use rustix::process::Pid;
 use super::foreground::Attached;
 use super::handover::{self, Handover};
 use super::kill::first_process;
+use super::listener;
 use super::state::{Status, status};
 use crate::cgroup::Cgroup;
 use crate::config::{NamespaceKind, Process, Spec};
@@ -66,7 +67,7 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
     let user = linux.namespaces.iter().any(|n| n.kind == NamespaceKind::User);
     let host = super::look_at_host()?;
     let keyring_of = (!record.options.no_new_keyring).then_some(record.id.as_str());
-    let plan = plan::exec(&request.process, &linux, user, keyring_of, &host)?;
+    let plan = plan::exec(&request.process, &linux, user, keyring_of, &spec.annotations, &host)?;
     let console = request.handover.console()?;
 
     #[allow(clippy::cast_possible_truncation)] // CLONE_NEW* fit an int
@@ -98,6 +99,9 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
             Some(Message::Console(master)) => {
                 terminal = handover::deliver(console.as_ref(), master)?;
             }
+            Some(Message::Listener(descriptor)) => {
+                listener::deliver(&spec, &record, "running", child.pid, &descriptor)?;
+            }
             Some(Message::Ready) => break,
             Some(Message::Failed(failure)) => return Err(explain(failure)),
             Some(_) | None => {
@@ -107,13 +111,18 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
     }
     request.handover.announce(child)?;
     child.tell(&Message::Start)?;
-    match child.hear()? {
-        None => {}
-        Some(Message::Failed(failure)) => {
-            request.handover.retract();
-            return Err(explain(failure));
+    loop {
+        match child.hear()? {
+            None => break,
+            Some(Message::Listener(descriptor)) => {
+                listener::deliver(&spec, &record, "running", child.pid, &descriptor)?;
+            }
+            Some(Message::Failed(failure)) => {
+                request.handover.retract();
+                return Err(explain(failure));
+            }
+            Some(_) => return Err(Error::new("the process said something that makes no sense")),
         }
-        Some(_) => return Err(Error::new("the process said something that makes no sense")),
     }
     attached.started(terminal);
     Ok(attached)

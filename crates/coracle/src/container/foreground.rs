@@ -8,7 +8,7 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, getpid, set_child_subreaper,
 
 use super::create::{Created, Request, create};
 use super::relay::Relay;
-use super::{delete, start};
+use super::{delete, listener, start};
 use crate::error::{Context, Error, Result};
 use crate::launch::{self, Child};
 use crate::store::Store;
@@ -105,15 +105,21 @@ fn finish(created: &Created, signals: &OwnedFd) -> Result<i32> {
 /// program's end is waited for, which tells of its beginning.
 fn begin(created: &Created, foreground: bool) -> Result<()> {
     let hooks = created.spec.hooks.as_ref().is_some_and(|hooks| !hooks.poststart.is_empty());
-    if foreground && !hooks {
+    if foreground && !hooks && !created.plan.has_listener() {
         return Ok(());
     }
-    match created.child.hear()? {
-        None => {}
-        Some(Message::Failed(failure)) => {
-            return Err(launch::explain(&failure, &created.plan, &created.spec));
+    loop {
+        match created.child.hear()? {
+            None => break,
+            Some(Message::Listener(descriptor)) => {
+                let (spec, record) = (&created.spec, &created.record);
+                listener::deliver(spec, record, "created", created.child.pid, &descriptor)?;
+            }
+            Some(Message::Failed(failure)) => {
+                return Err(launch::explain(&failure, &created.plan, &created.spec));
+            }
+            Some(_) => return Err(Error::new("the container said something that makes no sense")),
         }
-        Some(_) => return Err(Error::new("the container said something that makes no sense")),
     }
     if hooks {
         start::poststart(&created.entry, &created.record)?;

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect as join, socket_with,
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect as join, socket_with,
 };
 
 use super::relay;
@@ -63,7 +63,7 @@ pub(super) fn deliver(socket: Option<&OwnedFd>, master: OwnedFd) -> Result<Optio
 }
 
 /// Connects to an engine's socket.
-fn connect(path: &Path, what: &str) -> Result<OwnedFd> {
+pub(super) fn connect(path: &Path, what: &str) -> Result<OwnedFd> {
     let text = || format!("connecting to the {what} {}", path.display());
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .what(text)?;
@@ -76,9 +76,22 @@ fn connect(path: &Path, what: &str) -> Result<OwnedFd> {
 
 /// Sends one message with one descriptor (cli.md, "Console, pidfd socket").
 fn send(socket: &OwnedFd, name: &str, file: BorrowedFd<'_>) -> Result<()> {
-    send_with(socket.as_fd(), name.as_bytes(), file)
-        .map(drop)
-        .what(|| format!("sending the {name} to its socket"))
+    send_all(socket, name, name.as_bytes(), file)
+}
+
+/// Sends a text with one descriptor; a stream may take it in pieces.
+pub(super) fn send_all(
+    socket: &OwnedFd,
+    what: &str,
+    text: &[u8],
+    file: BorrowedFd<'_>,
+) -> Result<()> {
+    let what = || format!("sending the {what} to its socket");
+    let mut sent = send_with(socket.as_fd(), text, file).what(what)?;
+    while sent < text.len() {
+        sent += rustix::net::send(socket, &text[sent..], SendFlags::NOSIGNAL).what(what)?;
+    }
+    Ok(())
 }
 
 /// Writes a process id in digits, without a newline, whole or not at all. What is there and is no

@@ -5,22 +5,31 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod foreground;
 mod handover;
 mod kill;
+mod listener;
+mod pause;
+mod processes;
 mod relay;
 mod start;
 mod state;
+mod update;
 
 pub use create::{Created, Request, create, prepare};
 pub use delete::delete;
+pub use events::{Event, EventKind, events, stats};
 pub use exec::{ExecRequest, config, exec};
 pub use foreground::{Attached, attach, prepare_signals, run};
 pub use handover::Handover;
 pub use kill::kill;
+pub use pause::{pause, resume};
+pub use processes::processes;
 pub use start::start;
 pub use state::{State, Status, list, state};
+pub use update::update;
 
 use rustix::process::geteuid;
 

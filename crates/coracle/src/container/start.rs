@@ -4,6 +4,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
 use super::create::socket_address;
+use super::listener;
 use super::state::{Status, hook_state, status};
 use crate::config::Spec;
 use crate::error::{Context, Error, Kind, Result};
@@ -36,6 +37,14 @@ pub fn start(store: &Store, id: &str) -> Result<()> {
                 entry.mark_started();
                 let (spec, plan) = plan_again(&entry, &record)?;
                 return Err(launch::explain(&failure, &plan, &spec));
+            }
+            Some(Message::Listener(descriptor)) => {
+                let (spec, _) = plan_again(&entry, &record)?;
+                let pid = record.init_process_pid;
+                listener::deliver(&spec, &record, "created", pid, &descriptor).inspect_err(
+                    // Its calls would wait for ever for somebody to decide.
+                    |_| super::delete::end(&record),
+                )?;
             }
             Some(_) => {}
         }
@@ -83,7 +92,7 @@ pub(super) fn poststart(entry: &Entry, record: &Record) -> Result<()> {
     }
     let spec = Spec::parse(&bytes)?;
     let list = spec.hooks.as_ref().map_or(&[][..], |hooks| &hooks.poststart);
-    let state = hook_state(record, "running", record.init_process_pid);
+    let state = hook_state(record, "running", record.init_process_pid).to_json();
     hooks::run(list, "poststart", &state, record.bundle().as_ref()).map_err(|(_, error)| {
         super::delete::end(record);
         error

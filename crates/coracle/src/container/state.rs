@@ -105,11 +105,12 @@ pub(super) fn status(entry: &Entry, record: &Record) -> Status {
         let making = record.init_process_pid == 0 && entry.is_locked();
         return if making { Status::Creating } else { Status::Stopped };
     }
-    if entry.awaits_start() {
-        return if entry.is_locked() { Status::Creating } else { Status::Created };
-    }
+    // A created one can be paused, too.
     if Cgroup::from_paths(&record.cgroup_paths).frozen().unwrap_or(false) {
         return Status::Paused;
+    }
+    if entry.awaits_start() {
+        return if entry.is_locked() { Status::Creating } else { Status::Created };
     }
     Status::Running
 }
@@ -141,32 +142,42 @@ fn owner(entry: &Entry) -> String {
     name.unwrap_or_else(|| format!("#{}", stat.st_uid))
 }
 
-/// The state that hooks read from their standard input (config.md, "POSIX-platform Hooks").
-pub(super) fn hook_state(record: &Record, status: &str, pid: u32) -> Vec<u8> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct HookState<'a> {
-        oci_version: &'a str,
-        id: &'a str,
-        status: &'a str,
-        #[serde(skip_serializing_if = "is_zero")]
-        pid: u32,
-        bundle: &'a str,
-        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-        annotations: BTreeMap<&'a str, &'a str>,
-    }
-    #[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
-    fn is_zero(pid: &u32) -> bool {
-        *pid == 0
-    }
-    let state = HookState {
+/// The state of a container as the specification has it (runtime.md, "State"): what hooks read from
+/// their standard input, and part of what a seccomp listener is sent.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct HookState<'a> {
+    oci_version: &'static str,
+    id: &'a str,
+    status: &'a str,
+    #[serde(skip_serializing_if = "is_zero")]
+    pid: u32,
+    bundle: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<&'a str, &'a str>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_zero(pid: &u32) -> bool {
+    *pid == 0
+}
+
+/// The state of a container with this status and first process.
+pub(super) fn hook_state<'a>(record: &'a Record, status: &'a str, pid: u32) -> HookState<'a> {
+    HookState {
         oci_version: VERSION,
         id: &record.id,
         status,
         pid,
         bundle: record.bundle(),
         annotations: record.annotations(),
-    };
-    // A map of strings always encodes.
-    serde_json::to_vec(&state).unwrap_or_default()
+    }
+}
+
+impl HookState<'_> {
+    /// As JSON.
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        // A map of strings always encodes.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
 }

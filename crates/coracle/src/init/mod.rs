@@ -226,6 +226,7 @@ impl Init<'_> {
                 rustix::thread::set_no_new_privs(true).part(Operation::Itself)
             }
             Action::User(user) => identity::become_user(user),
+            Action::Seccomp(program) => self.filter(program),
             Action::Home(uid) => {
                 self.home = Some(program::home(*uid));
                 Ok(())
@@ -271,6 +272,16 @@ impl Init<'_> {
             Some(message) if expected(&message) => Ok(()),
             Some(_) => Err(Failed::new(Operation::Talk, Errno::PROTO)),
             None => sys::process::exit(1),
+        }
+    }
+
+    /// From here on every call has to pass the filter.
+    fn filter(&self, program: &crate::seccomp::Program) -> Outcome {
+        match program.load().part(Operation::Itself)? {
+            Some(listener) => {
+                self.wire.send(&Message::Listener(listener)).part(Operation::SendListener)
+            }
+            None => Ok(()),
         }
     }
 

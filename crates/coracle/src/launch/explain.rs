@@ -113,6 +113,12 @@ fn quoted(text: Option<&String>) -> Option<String> {
 fn help(failure: &Failure, action: &Action) -> Option<&'static str> {
     match (action, failure.operation, failure.errno) {
         (Action::Mount(mount), operation, errno) => mount_help(mount, operation, errno),
+        (Action::Seccomp(_), Operation::SendListener, _) => {
+            Some("the profile has to allow sendmsg for the listener to be reached")
+        }
+        (Action::Seccomp(_), _, Errno::ACCESS) => {
+            Some("without noNewPrivileges this takes CAP_SYS_ADMIN")
+        }
         (Action::Rlimit { .. }, _, Errno::PERM) => {
             Some("raising a hard limit takes CAP_SYS_RESOURCE; ask for less")
         }

@@ -17,6 +17,7 @@ pub mod capability;
 pub mod namespaces;
 pub mod rlimit;
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,7 @@ pub use step::{Action, Capabilities, Device, DeviceKind, FsOption, Identity, Mou
 use crate::cgroup::{self, DeviceRule};
 use crate::config::{self, NamespaceKind, Spec};
 use crate::error::{Error, Result};
+use crate::seccomp;
 
 /// A container, ready to be made.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub struct Plan {
     pub terminal: bool,
     /// Whether the runtime lacks the host's root.
     pub rootless: bool,
+    /// What may be meant otherwise in the configuration.
+    pub warnings: Vec<String>,
 }
 
 /// What is made in the cgroup hierarchy.
@@ -57,6 +61,8 @@ pub struct Cgroup {
     pub location: cgroup::Location,
     /// The device rules, in the order of the configuration; empty: none are applied.
     pub devices: Vec<DeviceRule>,
+    /// What is written into its files.
+    pub limits: cgroup::Limits,
     /// Whether the configuration asks for a cgroup or a limit, so that doing without is an error.
     pub required: bool,
 }
@@ -94,6 +100,14 @@ impl Plan {
     pub fn has_runtime_hooks(&self) -> bool {
         self.steps.iter().any(|step| step.action == Action::RuntimeHooks)
     }
+
+    /// Whether the system call filter gives a descriptor to hand to a listener.
+    pub fn has_listener(&self) -> bool {
+        self.steps.iter().any(|step| match &step.action {
+            Action::Seccomp(program) => program.uses_notify,
+            _ => false,
+        })
+    }
 }
 
 /// Plans a container. The specification has passed [`config::check`].
@@ -105,7 +119,11 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
     let namespaces = namespaces::plan(linux)?;
     let host = Host { cgroup_namespace: namespaces.has(NamespaceKind::Cgroup), ..host.clone() };
     let cgroup = cgroup_plan(linux, options, &host)?;
-    let steps = steps(spec, linux, options, &host, &namespaces, &cgroup, &rootfs)?;
+    let (filter, said) = filter(linux, &spec.annotations)?.unzip();
+    let mut warnings = config::warnings(spec);
+    warnings.extend(said.into_iter().flatten());
+    let mut steps = steps(spec, linux, options, &host, &namespaces, &cgroup, &rootfs)?;
+    process::plan(spec, linux, &host, filter.as_ref(), &mut steps)?;
     let program = process::program(spec)?;
     let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
     Ok(Plan {
@@ -117,6 +135,7 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
         program,
         terminal,
         rootless: host.rootless,
+        warnings,
     })
 }
 
@@ -143,12 +162,18 @@ fn cgroup_plan(linux: &config::Linux, options: &Options, host: &Host) -> Result<
                 .map_err(|error| error.at(format!("/linux/resources/devices/{index}"), None))
         })
         .collect::<Result<_>>()?;
+    let limits = match &linux.resources {
+        Some(resources) => {
+            cgroup::Limits::new(resources, |controller| location.version(controller))?
+        }
+        None => cgroup::Limits::default(),
+    };
     let required = linux.cgroups_path.is_some();
-    Ok(Cgroup { location, devices, required })
+    Ok(Cgroup { location, devices, limits, required })
 }
 
-/// The steps from the clone to execve, in the only order that works; each group says why it is
-/// where it is.
+/// The steps from the clone to the container's root, in the only order that works; each group says
+/// why it is where it is.
 fn steps(
     spec: &Spec,
     linux: &config::Linux,
@@ -269,7 +294,6 @@ fn steps(
     if !early {
         steps.push(default(Action::AwaitParent));
     }
-    process::plan(spec, linux, host, &mut steps)?;
     Ok(steps)
 }
 
@@ -292,13 +316,28 @@ fn hooks(spec: &Spec, steps: &mut Vec<Step>) {
     }
 }
 
+/// The system call filter, and what is to be said about its profile.
+fn filter(
+    linux: &config::Linux,
+    annotations: &BTreeMap<String, String>,
+) -> Result<Option<(seccomp::Program, Vec<String>)>> {
+    let Some(profile) = &linux.seccomp else { return Ok(None) };
+    // crun's: a name that no architecture has is an error, and not only worth a warning.
+    let strict = annotations.get("run.oci.seccomp_fail_unknown_syscall");
+    let unknown = if strict.is_some_and(|value| value != "0") {
+        seccomp::UnknownCalls::Refuse
+    } else {
+        seccomp::UnknownCalls::Ignore
+    };
+    seccomp::compile(profile, seccomp::native(), unknown).map(Some)
+}
+
 /// Nothing that the configuration asks for is silently left out: what this version does not carry
 /// out is refused.
 fn refuse_unsupported(spec: &Spec, linux: &config::Linux) -> Result<()> {
     let process = spec.process.as_ref();
     let namespace = |wanted: NamespaceKind| linux.namespaces.iter().any(|n| n.kind == wanted);
     let refused = [
-        ("/linux/seccomp", linux.seccomp.is_some()),
         ("/linux/intelRdt", linux.intel_rdt.is_some()),
         ("/linux/memoryPolicy", linux.memory_policy.is_some()),
         ("/linux/personality", linux.personality.is_some()),

@@ -1,5 +1,6 @@
 //! `/process` → the last steps, and the program.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 
 use super::origin::Origin;
@@ -7,6 +8,7 @@ use super::step::{Action, Capabilities, Identity, Step};
 use super::{Host, capability, cstring, rlimit};
 use crate::config::{self, Spec};
 use crate::error::{Error, Result};
+use crate::seccomp;
 
 /// What init becomes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +43,7 @@ pub(super) fn plan(
     spec: &Spec,
     linux: &config::Linux,
     host: &Host,
+    filter: Option<&seccomp::Program>,
     steps: &mut Vec<Step>,
 ) -> Result<()> {
     let default = |action| Step { origin: Origin::DEFAULT, action };
@@ -49,11 +52,14 @@ pub(super) fn plan(
         steps.push(default(Action::AwaitStart));
         return Ok(());
     };
-    become_process(process, setgroups_forbidden(linux, host), steps)?;
+    become_process(process, setgroups_forbidden(linux, host), filter, steps)?;
     steps.push(default(Action::AwaitStart));
     if spec.hooks.as_ref().is_some_and(|hooks| !hooks.start_container.is_empty()) {
         let origin = Origin::field("/hooks/startContainer");
         steps.push(Step { origin, action: Action::StartHooks });
+    }
+    if process.no_new_privileges {
+        steps.extend(filter.map(filter_step));
     }
     steps.push(Step { origin: Origin::field("/process/args"), action: Action::Execute });
     Ok(())
@@ -69,12 +75,14 @@ pub struct ExecPlan {
 }
 
 /// Plans a process that joins a container made from `linux`; `user`: it has a user namespace;
-/// `keyring_of`: its ID, unless the process keeps the caller's session keyring.
+/// `keyring_of`: its ID, unless the process keeps the caller's session keyring; `annotations`: its
+/// own, some of which are for the runtime.
 pub fn exec(
     process: &config::Process,
     linux: &config::Linux,
     user: bool,
     keyring_of: Option<&str>,
+    annotations: &BTreeMap<String, String>,
     host: &Host,
 ) -> Result<ExecPlan> {
     let default = |action| Step { origin: Origin::DEFAULT, action };
@@ -94,10 +102,20 @@ pub fn exec(
         let action = Action::Console { size, bind: false };
         steps.push(Step { origin: Origin::field("/process/terminal"), action });
     }
-    become_process(process, setgroups_forbidden(linux, host), &mut steps)?;
+    let filter = super::filter(linux, annotations)?.map(|(program, _)| program);
+    become_process(process, setgroups_forbidden(linux, host), filter.as_ref(), &mut steps)?;
     steps.push(default(Action::AwaitStart));
+    if process.no_new_privileges {
+        steps.extend(filter.as_ref().map(filter_step));
+    }
     steps.push(Step { origin: Origin::field("/process/args"), action: Action::Execute });
     Ok(ExecPlan { steps, program: program_of(process, "/process")? })
+}
+
+/// The step that installs a filter.
+fn filter_step(program: &seccomp::Program) -> Step {
+    let action = Action::Seccomp(Box::new(program.clone()));
+    Step { origin: Origin::field("/linux/seccomp"), action }
 }
 
 /// Rows and columns of the terminal, if they are given; more than the kernel can say is the most
@@ -112,6 +130,7 @@ pub(super) fn console_size(process: &config::Process) -> Option<(u16, u16)> {
 fn become_process(
     process: &config::Process,
     setgroups_forbidden: bool,
+    filter: Option<&seccomp::Program>,
     steps: &mut Vec<Step>,
 ) -> Result<()> {
     let at = |field, action| Step { origin: Origin::field(field), action };
@@ -157,6 +176,11 @@ fn become_process(
     };
     let cwd = cstring(&process.cwd, "/process/cwd")?;
     steps.push(at("/process/cwd", Action::WorkingDirectory(cwd.clone())));
+    // Without no-new-privileges it takes CAP_SYS_ADMIN, so it comes just before that goes, and what
+    // follows has to pass it; with, it comes last of all (seccomp(2)).
+    if !process.no_new_privileges {
+        steps.extend(filter.map(filter_step));
+    }
     steps.push(at("/process/user", Action::User(Box::new(identity))));
     steps.push(at("/process/cwd", Action::CheckDirectory(cwd)));
     steps.push(at("/process/args/0", Action::FindProgram));

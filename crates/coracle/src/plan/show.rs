@@ -17,6 +17,9 @@ impl fmt::Display for Plan {
             let origin = format!("/linux/resources/devices/{index}");
             line(f, 0, &origin, &format!("device rule: {rule}"))?;
         }
+        for write in &self.cgroup.limits.first {
+            line(f, 0, &write.pointer(), &write.to_string())?;
+        }
         for join in &self.namespaces.join {
             let origin = format!("/linux/namespaces/{}", join.index);
             line(f, 0, &origin, &format!("joining {}", join.path.to_string_lossy()))?;
@@ -31,6 +34,9 @@ impl fmt::Display for Plan {
             let text = format!("mapping gid {} to {}, {} ids", map.container, map.host, map.size);
             line(f, 0, "/linux/gidMappings", &text)?;
         }
+        for write in &self.cgroup.limits.tasks {
+            line(f, 0, &write.pointer(), &write.to_string())?;
+        }
         for (index, step) in self.steps.iter().enumerate() {
             let mut text = step.action.to_string();
             if let Some(details) = details(&step.action) {
@@ -43,6 +49,11 @@ impl fmt::Display for Plan {
                 text.push_str(&words(&self.program.args));
             }
             line(f, index + 1, &step.origin.to_string(), &text)?;
+        }
+        for step in &self.steps {
+            if let Action::Seccomp(program) = &step.action {
+                write!(f, "\nThe seccomp filter:\n{program}")?;
+            }
         }
         Ok(())
     }

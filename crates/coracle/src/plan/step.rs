@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 
 use super::origin::Origin;
+use crate::seccomp::Program;
 
 /// One thing that init does inside the new namespaces, and who asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +116,8 @@ pub enum Action {
     NoNewPrivileges,
     /// Becomes the user, with exactly these capabilities, and checks that it is so.
     User(Box<Identity>),
+    /// Installs a system call filter.
+    Seccomp(Box<Program>),
     /// Finds the user's home in the container's /etc/passwd for `HOME`.
     Home(u32),
     /// Makes a directory, if it is missing.
@@ -300,6 +303,13 @@ impl fmt::Display for Action {
             Self::NoNewPrivileges => f.write_str("setting no-new-privileges"),
             Self::User(identity) => {
                 write!(f, "becoming user {}:{}", identity.uid, identity.gid)
+            }
+            Self::Seccomp(program) => {
+                write!(
+                    f,
+                    "installing a seccomp filter of {} instructions",
+                    program.instructions.len()
+                )
             }
             Self::Home(uid) => write!(f, "finding the home of user {uid}"),
             Self::Directory(path) => write!(f, "making directory /{}", text(path)),

@@ -9,7 +9,7 @@ use super::check;
 /// Joins a new session keyring of this name and lets its owner search it (keyctl(2),
 /// `KEYCTL_JOIN_SESSION_KEYRING`, `KEYCTL_SETPERM`).
 ///
-/// The parent's keyring would otherwise be possessed by the container (CVE-2014-9529 and kin).
+/// The caller's keyring, with its keys, would otherwise be possessed by the container.
 pub(crate) fn join_session_keyring(name: &CStr) -> Result<(), Errno> {
     /// keyctl_describe(3): the owner may search.
     const USER_SEARCH: libc::c_ulong = 0x0008_0000;
