@@ -40,7 +40,7 @@ fn watch() {
     let mut last: u32 = thread.file_name().unwrap().to_str().unwrap().parse().unwrap();
     loop {
         // Process numbers are given out in order.
-        for pid in last + 1..last + 4 {
+        for pid in last + 1..last + 40 {
             let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
             let mut seen = String::new();
             let mut at = Some(status);
