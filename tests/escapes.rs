@@ -100,8 +100,8 @@ fn the_binary_is_executed_inside_and_written(coracle: &Coracle) {
     let bundle = coracle.bundle();
     let script = format!(
         "mkfifo /tmp/wait; echo ready; pid=; while [ -z \"$pid\" ]; do sleep 0.01; \
-         pid=$(grep -l /tmp/wait /proc/[0-9]*/cmdline 2>/dev/null | \
-         sed 's,/proc/\\([0-9]*\\)/.*,\\1,' | grep -vx -e 1 -e $$ | head -n 1); done; \
+         pid=$(grep -l '^/proc/self/exe' /proc/[0-9]*/cmdline 2>/dev/null | \
+         sed 's,/proc/\\([0-9]*\\)/.*,\\1,' | head -n 1); done; \
          {}; sleep 1000",
         write_executable()
     );
