@@ -100,8 +100,8 @@ fn the_binary_is_executed_inside_and_written(coracle: &Coracle) {
     let bundle = coracle.bundle();
     let script = format!(
         "mkfifo /tmp/wait; echo ready; pid=; while [ -z \"$pid\" ]; do sleep 0.01; \
-         pid=$(grep -l /tmp/wait /proc/[0-9]*/cmdline 2>/dev/null | \
-         sed 's,/proc/\\([0-9]*\\)/.*,\\1,' | grep -vx -e 1 -e $$ | head -n 1); done; \
+         pid=$(grep -l '^/proc/self/exe' /proc/[0-9]*/cmdline 2>/dev/null | \
+         sed 's,/proc/\\([0-9]*\\)/.*,\\1,' | head -n 1); done; \
          {}; sleep 1000",
         write_executable()
     );
@@ -231,14 +231,15 @@ fn a_process_that_joins_brings_nothing_of_the_host_along() {
 fn no_descriptor_leads_out(coracle: &Coracle) {
     let bundle = coracle.bundle().sh("sleep 1000");
     coracle.start(&bundle);
+    let mut other = coracle.bundle().sh("pwd; ls");
     for number in 3..24 {
         let place = format!("/proc/self/fd/{number}");
         let out = format!("{place}/../../../../bin/busybox");
         exec(coracle, &bundle, &["--cwd", &place], &["true"]).fails();
         exec(coracle, &bundle, &["--cwd", &format!("{place}/..")], &["true"]).fails();
         exec(coracle, &bundle, &[], &[&out, "true"]).fails();
-        let other = coracle.bundle();
-        coracle.run(&other.sh("pwd; ls").set("/process/cwd", place.as_str())).fails();
+        other = other.set("/process/cwd", place.as_str());
+        coracle.run(&other).fails();
     }
     let script = ["sh", "-c", "ls /proc/self/fd; readlink /proc/self/cwd"];
     let told = exec(coracle, &bundle, &[], &script).succeeds().stdout;
@@ -349,6 +350,9 @@ fn links_lead_nowhere(coracle: &Coracle) {
         "/proc/self/root".into(),
     ];
     for link in links {
+        let mut bundle = coracle.bundle().sh("exit 0");
+        symlink(&link, bundle.rootfs().join("link")).unwrap();
+        let last = bundle.config()["mounts"].as_array().unwrap().len();
         for (destination, source) in [
             ("/link", "source"),
             ("/link/new", "source"),
@@ -358,15 +362,13 @@ fn links_lead_nowhere(coracle: &Coracle) {
         ] {
             let mount = json!({"destination": destination, "type": "bind",
                                "source": coracle.path().join(source), "options": ["rbind"]});
-            let bundle = coracle.bundle().sh("exit 0").set("/mounts/-", mount);
-            symlink(&link, bundle.rootfs().join("link")).unwrap();
+            bundle = bundle.set(&format!("/mounts/{last}"), mount);
             // It may be refused, or made inside.
             drop(coracle.run(&bundle));
             assert_eq!(listing(&outside), Vec::<String>::new(), "{link} {destination}");
         }
-        let bundle = coracle.bundle().sh("exit 0").set("/process/cwd", "/link/new/deep");
-        symlink(&link, bundle.rootfs().join("link")).unwrap();
-        drop(coracle.run(&bundle));
+        let bundle = bundle.remove(&format!("/mounts/{last}"));
+        drop(coracle.run(&bundle.set("/process/cwd", "/link/new/deep/still")));
         assert_eq!(listing(&outside), Vec::<String>::new(), "{link} as working directory");
     }
     coracle.assert_nothing_left();

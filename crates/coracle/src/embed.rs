@@ -66,6 +66,9 @@ impl Runtime {
         // Standard error may be the container's, so errors take a way of their own.
         let log = tell_tale()?;
         command.arg("--log").arg(&log.path).args(["--log-format", "json"]);
+        if request.no_cgroup {
+            command.args(["--cgroup-manager", "disabled"]);
+        }
         command.arg("create");
         if !request.bundle.as_os_str().is_empty() {
             command.arg("--bundle").arg(&request.bundle);
