@@ -41,6 +41,8 @@ pub struct Request {
     pub start: bool,
     /// Nobody here will serve a terminal: `create`, `run --detach`.
     pub detached: bool,
+    /// The container stays in the runtime's own cgroup: crun's `--cgroup-manager disabled`.
+    pub no_cgroup: bool,
 }
 
 /// A container that was made.
@@ -75,7 +77,17 @@ pub fn prepare(request: &Request) -> Result<(Vec<u8>, Spec, Plan)> {
         no_new_keyring: request.no_new_keyring,
         preserve_fds: request.preserve_fds,
     };
-    let plan = plan::build(&spec, &options, &super::look_at_host()?)?;
+    let mut host = super::look_at_host()?;
+    if request.no_cgroup {
+        // What a cgroup mount shows then.
+        host.own_cgroups = std::fs::read_to_string("/proc/self/cgroup").ok();
+    }
+    let plan = plan::build(&spec, &options, &host)?;
+    if request.no_cgroup && !plan.cgroup.limits.is_empty() {
+        return Err(Error::new("limits cannot be set without a cgroup")
+            .at("/linux/resources", None)
+            .help("take them out, or leave --cgroup-manager disabled out"));
+    }
     Ok((raw, spec, plan))
 }
 
@@ -108,7 +120,12 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
         // For `events`, `update`, and engines that read the files themselves.
         every_controller: true,
     };
-    let made = undo.cgroup.insert(Cgroup::make(&plan.cgroup.location, &wanted)?);
+    let made = if request.no_cgroup {
+        Cgroup::from_paths(&std::collections::BTreeMap::new())
+    } else {
+        Cgroup::make(&plan.cgroup.location, &wanted)?
+    };
+    let made = undo.cgroup.insert(made);
     made.set_limits(&plan.cgroup.limits.first)?;
 
     // With nothing to hear of on the way, the word to start can be waiting for init.
