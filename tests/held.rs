@@ -116,3 +116,15 @@ pub(crate) fn mapped(coracle: &Coracle) -> Bundle {
 pub(crate) fn look(coracle: &Coracle, bundle: Bundle, script: &str) -> String {
     coracle.run(&bundle.sh(script)).succeeds().stdout
 }
+
+/// The same, by a command that runs the runtime.
+#[track_caller]
+pub(crate) fn look_through(
+    coracle: &Coracle,
+    bundle: Bundle,
+    script: &str,
+    through: &[&str],
+) -> String {
+    let bundle = bundle.sh(script);
+    coracle.with_bundle("run", &bundle, &[]).through(through).output().succeeds().stdout
+}

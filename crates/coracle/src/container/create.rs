@@ -17,6 +17,7 @@ use crate::cgroup::{self, Cgroup};
 use crate::config::{self, Config, Mount, NamespaceKind, Spec};
 use crate::error::{Context, Error, Result};
 use crate::init::{Gate, HookFailed, Setup};
+use crate::launch::net_devices::{self, Moved};
 use crate::launch::{self, Child, hooks};
 use crate::plan::{self, Action, Plan};
 use crate::store::{self, Entry, Record, RecordConfig, RecordMount, RecordOptions, Store};
@@ -107,7 +108,7 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     let console = request.handover.console()?;
     let entry = store.reserve(&request.id)?;
     let record = first_record(&entry, &spec, &plan, request);
-    let mut undo = Undo { entry: &entry, cgroup: None, child: None, done: false };
+    let mut undo = Undo { entry: &entry, cgroup: None, child: None, devices: None, done: false };
     entry.write(&record)?;
     entry.write_config(&bytes)?;
     let gate = if request.start { Gate::Parent } else { gate(&entry)? };
@@ -129,8 +130,11 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     made.set_limits(&plan.cgroup.limits.first)?;
 
     // With nothing to hear of on the way, the word to start can be waiting for init.
-    let at_once =
-        request.start && !plan.terminal && !plan.has_runtime_hooks() && !plan.has_listener();
+    let at_once = request.start
+        && !plan.terminal
+        && !plan.has_runtime_hooks()
+        && !plan.has_listener()
+        && plan.net_devices.is_empty();
     let run_hooks = |action: &Action| container_hooks(action, &spec, &record, &plan);
     let setup = Setup {
         steps: &plan.steps,
@@ -160,6 +164,9 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     record.cgroup_paths = made.paths();
     record.namespace_paths = namespace_paths(child.pid);
     entry.write(&record)?;
+    if !plan.net_devices.is_empty() {
+        undo.devices = Some(net_devices::move_in(&plan.net_devices, child.pid)?);
+    }
     child.tell(&Message::Continue)?;
 
     let terminal =
@@ -363,6 +370,7 @@ struct Undo<'a> {
     entry: &'a Entry,
     cgroup: Option<Cgroup>,
     child: Option<Child>,
+    devices: Option<Moved>,
     done: bool,
 }
 
@@ -372,6 +380,9 @@ impl Drop for Undo<'_> {
             return;
         }
         // The first error is the one to tell; what cannot be undone shows in `list`.
+        if let Some(devices) = &mut self.devices {
+            devices.back();
+        }
         if let Some(child) = &self.child {
             child.destroy();
         }

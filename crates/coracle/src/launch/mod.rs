@@ -10,6 +10,8 @@
 mod explain;
 pub(crate) mod hooks;
 mod id_maps;
+pub(crate) mod net_devices;
+mod netlink;
 mod way;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

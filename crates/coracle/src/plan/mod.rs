@@ -8,6 +8,7 @@
 mod devices;
 mod mount_options;
 mod mounts;
+mod net_devices;
 mod origin;
 mod process;
 mod recipe;
@@ -23,6 +24,7 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 pub use namespaces::{IdMap, IdMaps, Join, Namespaces};
+pub use net_devices::NetDevice;
 pub use origin::Origin;
 pub use process::{ExecPlan, Program, exec};
 pub use recipe::{Recipe, recipe};
@@ -42,6 +44,8 @@ pub struct Plan {
     pub rootfs: PathBuf,
     /// The namespaces to make and to join.
     pub namespaces: Namespaces,
+    /// The network devices to move into its network namespace, once init is in that.
+    pub net_devices: Vec<NetDevice>,
     /// The container's cgroup.
     pub cgroup: Cgroup,
     /// What init does, in order.
@@ -132,6 +136,7 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
         bundle: options.bundle.clone(),
         rootfs,
         namespaces,
+        net_devices: net_devices::plan(linux),
         cgroup,
         steps,
         program,
@@ -191,8 +196,12 @@ fn steps(
     let cgroup_namespace = namespaces.makes(NamespaceKind::Cgroup);
 
     // In a new user namespace nothing is allowed before the ids are mapped, a cgroup namespace
-    // shows the cgroup in which it is made as its root, and hooks may look at the container.
-    let early = namespaces.id_maps.is_some() || cgroup_namespace || has_runtime_hooks(spec);
+    // shows the cgroup in which it is made as its root, and hooks may look at the container, its
+    // network devices included.
+    let early = namespaces.id_maps.is_some()
+        || cgroup_namespace
+        || has_runtime_hooks(spec)
+        || !linux.net_devices.is_empty();
     if early {
         steps.push(default(Action::AwaitParent));
     }
@@ -341,7 +350,6 @@ fn refuse_unsupported(spec: &Spec, linux: &config::Linux) -> Result<()> {
         ("/linux/intelRdt", linux.intel_rdt.is_some()),
         ("/linux/memoryPolicy", linux.memory_policy.is_some()),
         ("/linux/personality", linux.personality.is_some()),
-        ("/linux/netDevices", !linux.net_devices.is_empty()),
         ("/linux/mountLabel", linux.mount_label.as_deref().is_some_and(|l| !l.is_empty())),
         ("/process/apparmorProfile", process.is_some_and(|p| given(p.apparmor_profile.as_ref()))),
         ("/process/selinuxLabel", process.is_some_and(|p| given(p.selinux_label.as_ref()))),
