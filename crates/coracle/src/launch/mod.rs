@@ -217,21 +217,19 @@ fn shed_capabilities(steps: &[Step]) -> Result<(), Errno> {
         _ => None,
     });
     let (false, Some(sets)) = (makes_root, user) else { return Ok(()) };
+    // A filter that is installed while privileges are held takes this one (seccomp(2)).
+    let filter = steps
+        .iter()
+        .take_while(|step| !matches!(step.action, Action::User(_)))
+        .any(|step| matches!(step.action, Action::Seccomp(_)));
+    let filter = if filter { CapabilitySet::SYS_ADMIN } else { CapabilitySet::empty() };
     let program = sets.bounding | sets.permitted | sets.effective | sets.inheritable | sets.ambient;
-    // A filter that comes before the user does takes it.
-    let before = steps.iter().take_while(|step| !matches!(step.action, Action::User(_)));
-    let filter = if before.into_iter().any(|step| matches!(step.action, Action::Seccomp(_))) {
-        CapabilitySet::SYS_ADMIN
-    } else {
-        CapabilitySet::empty()
-    };
     let steps = CapabilitySet::SETPCAP
         | CapabilitySet::SETUID
         | CapabilitySet::SETGID
         | CapabilitySet::CHOWN
-        | CapabilitySet::SYS_RESOURCE
-        | filter;
-    let keep = CapabilitySet::from_bits_retain(program) | steps;
+        | CapabilitySet::SYS_RESOURCE;
+    let keep = CapabilitySet::from_bits_retain(program) | steps | filter;
     let held = capabilities(None)?;
     let kept = CapabilitySets {
         effective: held.effective & keep,
