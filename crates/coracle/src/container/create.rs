@@ -156,7 +156,9 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     }
     // While init is at its mounts: what is allowed counts from its program on, and init makes no
     // device that it then opens.
-    made.set_devices(&cgroup::effective_rules(&plan.cgroup.devices))?;
+    if !request.no_cgroup {
+        made.set_devices(&cgroup::effective_rules(&plan.cgroup.devices))?;
+    }
     made.set_limits(&plan.cgroup.limits.tasks)?;
     let mut record = record;
     record.init_process_pid = child.pid;
