@@ -74,7 +74,7 @@ pub(super) fn joined_root() -> Result<Root, Failed> {
 }
 
 /// Attaches a detached mount on what `target` refers to.
-fn attach(mount: &OwnedFd, target: &OwnedFd) -> Outcome {
+pub(super) fn attach(mount: &OwnedFd, target: &OwnedFd) -> Outcome {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, c"", target, c"", flags).part(Operation::Attach)
 }
