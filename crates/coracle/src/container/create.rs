@@ -143,6 +143,7 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
         says_ready: !at_once,
         awaits_maps: plan.namespaces.id_maps.is_some(),
         terminal_owner: spec.process.as_ref().map(|process| process.user.uid),
+        oom_score_adj: plan.oom_score_adj,
         hooks: &run_hooks,
     };
     let directory = made.dir_fd()?;
@@ -250,17 +251,7 @@ fn check_host(spec: &Spec, plan: &Plan, request: &Request) -> Result<()> {
         .at("/process/terminal", Some("false".into()))
         .help("leave --console-socket out, or set terminal to true"));
     }
-    for number in 3..3u32.saturating_add(request.preserve_fds) {
-        let open = std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok();
-        if !open {
-            return Err(Error::new(format!(
-                "please check that preserved-fd {number} (of {}) is present",
-                request.preserve_fds
-            ))
-            .help("--preserve-fds N passes the descriptors 3 to N+2, which must be open"));
-        }
-    }
-    Ok(())
+    handover::check_preserved(request.preserve_fds)
 }
 
 /// What goes on record before anything else is made: all that has to be undone.
@@ -315,7 +306,7 @@ fn namespace_paths(pid: u32) -> std::collections::BTreeMap<String, String> {
 /// The fifo whose lock says "created", and the socket on which init awaits the word to start.
 fn gate(entry: &Entry) -> Result<Gate> {
     let what = || "making what the container awaits its start on";
-    let mode = Mode::from_raw_mode(0o622);
+    let mode = Mode::from_raw_mode(0o600);
     mkfifoat(entry.directory(), store::FIFO, mode).what(what)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let lock = openat(entry.directory(), store::FIFO, flags, Mode::empty()).what(what)?;

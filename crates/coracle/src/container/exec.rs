@@ -68,6 +68,7 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
     let host = super::look_at_host()?;
     let keyring_of = (!record.options.no_new_keyring).then_some(record.id.as_str());
     let plan = plan::exec(&request.process, &linux, user, keyring_of, &spec.annotations, &host)?;
+    handover::check_preserved(request.preserve_fds)?;
     let console = request.handover.console()?;
 
     let way = Way::to_process(first, flags);
@@ -79,6 +80,7 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
         says_ready: true,
         awaits_maps: false,
         terminal_owner: Some(request.process.user.uid),
+        oom_score_adj: plan.oom_score_adj,
         hooks: &no_hooks,
     };
     let mut cgroup = Cgroup::from_paths(&record.cgroup_paths);

@@ -44,6 +44,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) awaits_maps: bool,
     /// Who will run on the terminal, for its owner.
     pub(crate) terminal_owner: Option<u32>,
+    /// The badness to the out-of-memory killer that it is born with.
+    pub(crate) oom_score_adj: Option<i64>,
     /// Runs a list of hooks inside the container.
     pub(crate) hooks: &'a dyn Fn(&Action) -> Result<(), HookFailed>,
 }

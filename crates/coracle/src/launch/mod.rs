@@ -51,6 +51,7 @@ pub(crate) fn spawn(
     setup: &Setup<'_>,
     gate: Gate,
 ) -> Result<Child> {
+    let _score = setup.oom_score_adj.map(OomScore::set).transpose()?;
     process::assert_single_threaded().map_err(|errno| {
         Error::new("a container cannot be made from a threaded process")
             .os(errno)
@@ -79,6 +80,35 @@ pub(crate) fn spawn(
             drop(theirs);
             staged(&pidfd, ours, born_in_cgroup)
         }
+    }
+}
+
+/// This process's own badness to the out-of-memory killer (proc(5), oom_score_adj), changed while it
+/// clones: a process in a user namespace, or one that cannot be traced, may not set it any more.
+struct OomScore {
+    before: String,
+}
+
+impl OomScore {
+    const FILE: &str = "/proc/self/oom_score_adj";
+
+    fn set(score: i64) -> Result<Self> {
+        let before = std::fs::read_to_string(Self::FILE).what(|| "reading oom_score_adj")?;
+        std::fs::write(Self::FILE, score.to_string()).what(|| "setting oom_score_adj").map_err(
+            |error| {
+                error.at("/process/oomScoreAdj", Some(score.to_string())).help(
+                    "lowering it takes CAP_SYS_RESOURCE on the host; ask for more, or leave it out",
+                )
+            },
+        )?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for OomScore {
+    fn drop(&mut self) {
+        // In the child it is not: that goes on inside init::run, which does not come back.
+        let _ = std::fs::write(Self::FILE, self.before.trim_end());
     }
 }
 

@@ -58,6 +58,8 @@ pub struct Plan {
     pub rootless: bool,
     /// What may be meant otherwise in the configuration.
     pub warnings: Vec<String>,
+    /// `/process/oomScoreAdj`, with which the first process is born.
+    pub oom_score_adj: Option<i64>,
 }
 
 /// What is made in the cgroup hierarchy.
@@ -143,6 +145,7 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
         terminal,
         rootless: host.rootless,
         warnings,
+        oom_score_adj: spec.process.as_ref().and_then(|process| process.oom_score_adj),
     })
 }
 
@@ -213,8 +216,7 @@ fn steps(
     }
     steps.push(default(Action::NewSession));
     if !options.no_new_keyring {
-        let name = cstring(&format!("_ses.{}", options.id), "")?;
-        steps.push(default(Action::SessionKeyring(name)));
+        steps.push(session_keyring(&options.id)?);
     }
 
     if namespaces.makes(NamespaceKind::Network) {
@@ -261,13 +263,6 @@ fn steps(
             _ => Action::WriteProc { path: cstring(&path, "/linux/sysctl")?, value },
         };
         steps.push(Step { origin: Origin::key("/linux/sysctl", key), action });
-    }
-    if let Some(score) = spec.process.as_ref().and_then(|process| process.oom_score_adj) {
-        let action = Action::WriteProc {
-            path: CString::from(c"self/oom_score_adj"),
-            value: cstring(&score.to_string(), "/process/oomScoreAdj")?,
-        };
-        steps.push(at("/process/oomScoreAdj", action));
     }
     if let Some(name) = spec.hostname.as_deref().filter(|name| !name.is_empty()) {
         steps.push(at("/hostname", Action::Hostname(cstring(name, "/hostname")?)));
@@ -340,6 +335,12 @@ fn filter(
         seccomp::UnknownCalls::Ignore
     };
     seccomp::compile(profile, seccomp::native(), unknown).map(Some)
+}
+
+/// Joins the session keyring of a container.
+fn session_keyring(id: &str) -> Result<Step> {
+    let action = Action::SessionKeyring(cstring(&format!("_ses.{id}"), "")?);
+    Ok(Step { origin: Origin::DEFAULT, action })
 }
 
 /// Nothing that the configuration asks for is silently left out: what this version does not carry

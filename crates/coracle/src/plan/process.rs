@@ -73,6 +73,8 @@ pub struct ExecPlan {
     pub steps: Vec<Step>,
     /// What it becomes.
     pub program: Program,
+    /// `/process/oomScoreAdj`, with which it is born.
+    pub oom_score_adj: Option<i64>,
 }
 
 /// Plans a process that joins a container made from `linux`; `user`: it has a user namespace;
@@ -94,8 +96,7 @@ pub fn exec(
     steps.push(default(Action::NewSession));
     if let Some(id) = keyring_of {
         // The container's, made with it: else the process would hold the caller's and its keys.
-        let name = cstring(&format!("_ses.{id}"), "")?;
-        steps.push(default(Action::SessionKeyring(name)));
+        steps.push(super::session_keyring(id)?);
     }
     if process.terminal {
         steps.push(default(Action::JoinedRoot));
@@ -110,7 +111,8 @@ pub fn exec(
         steps.extend(filter.as_ref().map(filter_step));
     }
     steps.push(Step { origin: Origin::field("/process/args"), action: Action::Execute });
-    Ok(ExecPlan { steps, program: program_of(process, "/process")? })
+    let program = program_of(process, "/process")?;
+    Ok(ExecPlan { steps, program, oom_score_adj: process.oom_score_adj })
 }
 
 /// The step that installs a filter.
