@@ -115,7 +115,11 @@ pub(super) fn plan(linux: &config::Linux, mounts: &[config::Mount]) -> Result<Na
         let uids = id_map(&linux.uid_mappings, "/linux/uidMappings")?;
         let gids = id_map(&linux.gid_mappings, "/linux/gidMappings")?;
         plan.id_maps = Some(IdMaps { uids, gids });
-        for (kind, owner) in [(c"sysfs", NamespaceKind::Network), (c"mqueue", NamespaceKind::Ipc)] {
+        for (kind, owner) in [
+            (c"proc", NamespaceKind::Pid),
+            (c"sysfs", NamespaceKind::Network),
+            (c"mqueue", NamespaceKind::Ipc),
+        ] {
             let asked = mounts.iter().any(|mount| {
                 mount.kind.as_deref().is_some_and(|asked| asked.as_bytes() == kind.to_bytes())
             });
