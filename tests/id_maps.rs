@@ -123,6 +123,55 @@ fn wrong_mappings_are_told_with_their_place() {
 }
 
 #[test]
+fn root_of_a_user_namespace_maps_what_is_mapped_there() {
+    let coracle = need!(Coracle::as_user());
+    let user = coracle.user().unwrap();
+    need!(user.subordinate_ids("subuid"));
+    need!(user.subordinate_ids("subgid"));
+    // As podman runs its runtime for an ordinary user.
+    let host = Held::by(Some(user.clone()), &["--user", "--map-root-user", "--map-auto"]);
+    let pid = host.pid().to_string();
+    let inside = ["nsenter", "--user", "--target", &pid];
+    let run = |map: coracle_tests::Value| {
+        let bundle = coracle
+            .bundle()
+            .set("/linux/uidMappings", map.clone())
+            .set("/linux/gidMappings", map)
+            .set("/process/user", json!({"uid": 5, "gid": 6, "additionalGids": [7]}))
+            .sh("cat /proc/self/uid_map; id -u; id -G");
+        coracle.with_bundle("run", &bundle, &[]).through(inside).output()
+    };
+    let told = run(json!([
+        {"containerID": 0, "hostID": 0, "size": 1},
+        {"containerID": 1, "hostID": 100, "size": 50},
+    ]));
+    let told = told.succeeds().stdout;
+    let words: Vec<&str> = told.split_whitespace().collect();
+    assert_eq!(words, ["0", "0", "1", "1", "100", "50", "5", "6", "7"]);
+    let told = run(json!([
+        {"containerID": 0, "hostID": 0, "size": 1},
+        {"containerID": 1, "hostID": 4_000_000_000_u32, "size": 50},
+    ]));
+    assert!(told.fails().stderr.contains("Mappings/1"));
+    coracle.assert_nothing_left();
+}
+
+#[test]
+fn without_newuidmap_it_is_told_what_to_install() {
+    let coracle = need!(Coracle::as_user());
+    let user = coracle.user().unwrap();
+    let (first, _) = need!(user.subordinate_ids("subuid"));
+    let map = json!([
+        {"containerID": 0, "hostID": user.uid, "size": 1},
+        {"containerID": 1, "hostID": first, "size": 10},
+    ]);
+    let bundle = coracle.bundle().set("/linux/uidMappings", map).sh("exit 0");
+    let told = coracle.with_bundle("run", &bundle, &[]).env("PATH", "/nowhere").output().fails();
+    assert!(told.stderr.contains("uidmap") && told.stderr.contains("/linux/uidMappings"));
+    coracle.assert_nothing_left();
+}
+
+#[test]
 fn groups_that_cannot_be_dropped_are_told() {
     let coracle = need!(Coracle::as_user());
     let bundle = coracle.bundle().set("/process/user/additionalGids", json!([0]));

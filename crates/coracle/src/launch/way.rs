@@ -33,13 +33,18 @@ pub(crate) struct Way {
 
 /// What setns(2) is given.
 #[derive(Debug)]
-struct Joined {
+pub(super) struct Joined {
     /// A namespace, or a process's descriptor.
     file: OwnedFd,
     /// `CLONE_NEW*`.
     flags: u64,
-    /// The index in `/linux/namespaces`.
+    /// The index in `/linux/namespaces`, or [`Joined::PROCESS`].
     index: u32,
+}
+
+impl Joined {
+    /// In place of an index: all those of a process.
+    pub(super) const PROCESS: u32 = u32::MAX;
 }
 
 /// What failed in the process in between: the operation, what it is about, the kernel's answer.
@@ -69,7 +74,10 @@ impl Way {
 
     /// Into the namespaces, all those in `flags`, that the process of a pidfd is in.
     pub(crate) fn to_process(pidfd: OwnedFd, flags: u64) -> Self {
-        Self { joined: vec![Joined { file: pidfd, flags, index: 0 }], ..Self::default() }
+        Self {
+            joined: vec![Joined { file: pidfd, flags, index: Joined::PROCESS }],
+            ..Self::default()
+        }
     }
 
     /// Whether a process in between has to go it.

@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 pub struct Namespaces {
     /// `CLONE_NEW*` of those to make.
     pub new: u64,
-    /// Those to join.
+    /// Those to join. A mount namespace is treated as a new one is: the container's root becomes
+    /// the root of whatever runs there, as with runc.
     pub join: Vec<Join>,
     /// The id maps of a new user namespace.
     pub id_maps: Option<IdMaps>,
