@@ -7,7 +7,7 @@ mod held;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use coracle_tests::{Call, Coracle, Pty, User, json, need};
+use coracle_tests::{Bundle, Call, Coracle, Pty, User, json, need};
 use held::{Held, joining, look, mapped};
 
 #[test]
@@ -37,6 +37,22 @@ fn a_mapped_root_has_a_whole_container() {
     let run = pty.spawn(coracle.with_bundle("run", &bundle, &[]));
     pty.shows("/dev/pts/0\r\n1000\r\n");
     run.wait().exits(3);
+    coracle.assert_nothing_left();
+}
+
+#[test]
+fn whoever_is_root_the_process_can_be_adjusted() {
+    let told = |coracle: &Coracle, bundle: Bundle| {
+        let bundle = bundle.set("/process/oomScoreAdj", 500);
+        look(coracle, bundle, "cat /proc/self/oom_score_adj")
+    };
+    let coracle = need!(Coracle::as_root());
+    assert_eq!(told(&coracle, mapped(&coracle)), "500\n");
+    let held = Held::mapped(&["--net"]);
+    let joined = joining(mapped(&coracle), "user", &held.path("user"));
+    assert_eq!(told(&coracle, joined), "500\n");
+    let coracle = need!(Coracle::as_user());
+    assert_eq!(told(&coracle, coracle.bundle()), "500\n");
     coracle.assert_nothing_left();
 }
 

@@ -113,7 +113,7 @@ fn any_mix_of_the_host_s_with_a_new_user_namespace() {
 #[test]
 fn sysfs_and_mqueue_are_of_what_was_joined() {
     let coracle = need!(Coracle::as_root());
-    let held = Held::by_root(&["--net", "--ipc"]);
+    let held = Held::by_root(&["--net", "--ipc", "--mount"]);
     held.run(&["ip", "link", "add", "seen0", "type", "veth", "peer", "name", "seen1"]);
     let bundle = held::mapped(&coracle);
     let bundle = joining(bundle, "network", &held.path("network"));
@@ -268,8 +268,11 @@ fn what_an_ordinary_user_may_not_join_is_told() {
 #[test]
 fn the_runtime_s_own_user_namespace_need_not_be_joined() {
     let coracle = need!(Coracle::as_root());
-    let bundle = joining(coracle.bundle(), "user", "/proc/self/ns/user");
-    assert_eq!(look(&coracle, bundle, "id -u"), "0\n");
+    let bundle = joining(coracle.bundle(), "user", "/proc/self/ns/user").sh("sleep 1000");
+    coracle.start(&bundle);
+    let told = coracle.call(["exec", bundle.id(), "id", "-u"]).output().succeeds();
+    assert_eq!(told.stdout, "0\n");
+    coracle.delete(bundle.id());
     coracle.assert_nothing_left();
 }
 

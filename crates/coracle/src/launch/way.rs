@@ -72,8 +72,15 @@ impl Way {
         })
     }
 
-    /// Into the namespaces, all those in `flags`, that the process of a pidfd is in.
-    pub(crate) fn to_process(pidfd: OwnedFd, flags: u64) -> Self {
+    /// Into the namespaces, all those in `flags`, that process `pid` is in.
+    pub(crate) fn to_process(pidfd: OwnedFd, pid: u32, flags: u64) -> Self {
+        let user = flag_of(NamespaceKind::User);
+        let is_own = || match (stat("/proc/self/ns/user"), stat(format!("/proc/{pid}/ns/user"))) {
+            (Ok(own), Ok(that)) => (own.st_dev, own.st_ino) == (that.st_dev, that.st_ino),
+            _ => false,
+        };
+        // setns(2) does not let a process into the user namespace that it is in.
+        let flags = if flags & user != 0 && is_own() { flags & !user } else { flags };
         Self {
             joined: vec![Joined { file: pidfd, flags, index: Joined::PROCESS }],
             ..Self::default()
