@@ -36,6 +36,8 @@ pub(crate) enum Message {
     Start,
     /// From a process between us and init, which ends now: init's process id.
     Staged(u32),
+    /// From a process that has made it where init cannot: a file system, mounted nowhere.
+    Filesystem(OwnedFd),
     /// Init to whoever listens: a step failed, and init ends.
     Failed(Failure),
 }
@@ -237,6 +239,10 @@ impl Wire {
                 bytes.push(9);
                 file = Some(fd.as_fd());
             }
+            Message::Filesystem(fd) => {
+                bytes.push(10);
+                file = Some(fd.as_fd());
+            }
             Message::Ready => bytes.push(5),
             Message::Start => bytes.push(6),
             Message::Staged(pid) => {
@@ -278,6 +284,7 @@ impl Wire {
             (3, _) => Message::HooksDone,
             (4, Some(fd)) => Message::Console(fd),
             (9, Some(fd)) => Message::Listener(fd),
+            (10, Some(fd)) => Message::Filesystem(fd),
             (5, _) => Message::Ready,
             (6, _) => Message::Start,
             (7, _) => Message::Staged(u32::from_ne_bytes(array(rest, 0)?)),

@@ -160,11 +160,11 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// The type of a new file system.
-    pub(crate) fn filesystem(&self) -> Option<&CStr> {
+    /// The type of a new file system without options of its own.
+    pub(crate) fn plain_filesystem(&self) -> Option<&CStr> {
         match &self.source {
-            Source::Filesystem { kind, .. } => Some(kind),
-            Source::Bind { .. } => None,
+            Source::Filesystem { kind, options, .. } if options.is_empty() => Some(kind),
+            _ => None,
         }
     }
 }
