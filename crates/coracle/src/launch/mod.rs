@@ -9,6 +9,7 @@
 mod explain;
 pub(crate) mod hooks;
 mod id_maps;
+mod sources;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -21,6 +22,7 @@ use rustix::process::{
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 pub(crate) use explain::{explain, explain_steps};
+pub(crate) use sources::Sources;
 
 use crate::error::{Context, Error, Result};
 use crate::init::{self, Gate, Setup};

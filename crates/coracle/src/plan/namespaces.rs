@@ -48,6 +48,12 @@ pub struct IdMap {
     pub size: u32,
 }
 
+impl From<&config::IdMapping> for IdMap {
+    fn from(map: &config::IdMapping) -> Self {
+        Self { container: map.container_id, host: map.host_id, size: map.size }
+    }
+}
+
 /// Every kind, its flag and its name in config.json, which is also its short name in
 /// `/proc/PID/ns` but for two.
 pub const KINDS: [(NamespaceKind, u64, &str); 8] = [
@@ -100,12 +106,7 @@ pub(super) fn plan(linux: &config::Linux) -> Result<Namespaces> {
         }
     }
     if plan.makes(NamespaceKind::User) {
-        let lines = |mappings: &[config::IdMapping]| {
-            mappings
-                .iter()
-                .map(|m| IdMap { container: m.container_id, host: m.host_id, size: m.size })
-                .collect()
-        };
+        let lines = |mappings: &[config::IdMapping]| mappings.iter().map(IdMap::from).collect();
         plan.id_maps =
             Some(IdMaps { uids: lines(&linux.uid_mappings), gids: lines(&linux.gid_mappings) });
     }
