@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
     AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid,
-    XattrFlags, chownat, fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat, futimens,
-    mkdirat, mknodat, openat, openat2, readlinkat, statat, symlinkat, utimensat,
+    XattrFlags, chownat, fchmod, fchown, fgetxattr, flistxattr, flistxattr_query, fsetxattr, fstat,
+    futimens, mkdirat, mknodat, openat, openat2, readlinkat, statat, symlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -27,8 +27,8 @@ pub(super) fn copy_up(from: &OwnedFd, to: &OwnedFd) -> Outcome {
         .and_then(|from| Ok((fstat(&from)?, from, openat(to, c".", flags, Mode::empty())?)))
         .and_then(|(stat, from, to)| {
             copy_all(&from, &to)?;
-            copy_xattrs(&from, &to)?;
             copy_owner(&to, &stat)?;
+            copy_xattrs(&from, &to)?;
             futimens(&to, &times(&stat))
         })
         .part(Operation::CopyUp)
@@ -59,6 +59,7 @@ fn copy_one(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> Result<(), Errno> {
         FileType::Directory => {
             mkdirat(to, name, Mode::RWXU)?;
             let copy = open_copied(to, name, OFlags::RDONLY | OFlags::DIRECTORY)?;
+            copy_owner(&copy, &stat)?;
             match open_copied(from, name, OFlags::RDONLY | OFlags::DIRECTORY) {
                 // Something is mounted there; the directory is enough.
                 Err(Errno::XDEV) => {}
@@ -84,6 +85,7 @@ fn copy_one(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> Result<(), Errno> {
             let (mut source, mut copy) = (File::from(source), File::from(copy));
             std::io::copy(&mut source, &mut copy)
                 .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            copy_owner(&copy, &stat)?;
             copy_xattrs(&source, &copy)?;
             finish(&copy, &stat, mode)
         }
@@ -109,9 +111,9 @@ fn open_copied(directory: &OwnedFd, name: &CStr, flags: OFlags) -> Result<OwnedF
     openat2(directory, name, flags | OFlags::CLOEXEC, Mode::empty(), how)
 }
 
-/// Owner, mode and times, in this order: a new owner clears bits of the mode.
+/// Mode and times, after the owner and the extended attributes: a new owner clears bits of the
+/// mode and the capabilities of a file.
 fn finish(copy: impl AsFd, stat: &Stat, mode: Mode) -> Result<(), Errno> {
-    copy_owner(&copy, stat)?;
     fchmod(&copy, mode)?;
     futimens(&copy, &times(stat))
 }
@@ -151,7 +153,7 @@ fn times(stat: &Stat) -> Timestamps {
 /// Extended attributes, as far as a tmpfs and the user namespace take them.
 fn copy_xattrs(from: impl AsFd, to: impl AsFd) -> Result<(), Errno> {
     // Most files have none, and asking for the length alone tells.
-    let length = match flistxattr(&from, &mut [0_u8; 0][..]) {
+    let length = match flistxattr_query(&from) {
         Err(Errno::OPNOTSUPP) => 0,
         result => result?,
     };

@@ -104,7 +104,8 @@ pub(super) fn make(
             let tree = open_source(bind, ask)?;
             let directory = is_directory(&tree)?;
             let target = target::open(root, &mount.target, directory, mount.on_link)?;
-            target::keep_proc(root, &target, &mount.target, target::is_whole_proc(&tree)?)?;
+            let whole_proc = target::is_whole_proc(&tree)?;
+            target::keep_proc(root, &target, &mount.target, whole_proc)?;
             settle(&tree, &target, mount)?;
             let kernel = is_kernel(&tree).part(Operation::OpenSource)?;
             root.mounted(&mount.target, kernel.then_some(tree));
@@ -128,7 +129,8 @@ fn make_new(root: &Root, mount: &Mount, new: &Filesystem) -> Result<OwnedFd, Fai
     } else {
         target::open(root, &mount.target, true, mount.on_link)?
     };
-    target::keep_proc(root, &target, &mount.target, new.kind.as_c_str() == c"proc")?;
+    let is_proc = new.kind.as_c_str() == c"proc";
+    target::keep_proc(root, &target, &mount.target, is_proc)?;
     let mode = if new.inherits_mode {
         Some(fstat(&target).part(Operation::OpenTarget)?.st_mode & 0o7777)
     } else {
@@ -167,8 +169,9 @@ fn make_new(root: &Root, mount: &Mount, new: &Filesystem) -> Result<OwnedFd, Fai
 
 /// Gives a bind mount its attributes, attaches it, and gives it its propagation.
 fn settle(tree: &OwnedFd, target: &OwnedFd, mount: &Mount) -> Outcome {
-    let changed = attributes::change(tree, false, mount.set, mount.clear)
-        .and_then(|()| attributes::change(tree, true, mount.recursive_set, mount.recursive_clear));
+    // What is asked of the one mount is meant for it, and wins.
+    let changed = attributes::change(tree, true, mount.recursive_set, mount.recursive_clear)
+        .and_then(|()| attributes::change(tree, false, mount.set, mount.clear));
     match changed {
         // Before Linux 5.12: once it is attached, and not of the mounts below it.
         Err(Errno::NOSYS) if mount.recursive_set | mount.recursive_clear == 0 => {
@@ -252,8 +255,8 @@ pub(super) fn remount(root: &Root, change: &Remount) -> Outcome {
     if !change.options.is_empty() {
         filesystem::reconfigure(&mount, &change.options)?;
     }
-    change_attached(&mount, false, change.set, change.clear)?;
     change_attached(&mount, true, change.recursive_set, change.recursive_clear)?;
+    change_attached(&mount, false, change.set, change.clear)?;
     attributes::propagate(&mount, &change.propagation)
 }
 

@@ -86,11 +86,8 @@ pub(super) fn keep_proc(root: &Root, target: &OwnedFd, path: &CStr, is_proc: boo
     let target_stat = stat(target)?;
     if in_proc(target)? {
         let on_root = target_stat.st_ino == PROC_ROOT;
-        return if on_root && is_proc || substituted(root, &target_stat, path) {
-            Ok(())
-        } else {
-            refused
-        };
+        let allowed = on_root && is_proc || substituted(root, &target_stat, path);
+        return if allowed { Ok(()) } else { refused };
     }
     if is_proc || kind(&target_stat) != FileType::Directory {
         return Ok(());

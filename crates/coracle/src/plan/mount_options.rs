@@ -176,6 +176,9 @@ pub(super) fn sort(options: &[String], mount: usize) -> Result<Sorted> {
             }
             Meaning::Recursive { set, clear } => {
                 apply(&mut sorted.recursive_set, &mut sorted.recursive_clear, set, clear);
+                // What was asked of the one mount before is overridden as well.
+                sorted.set &= !(set | clear);
+                sorted.clear &= !(set | clear);
             }
             Meaning::Filesystem(flag) => own(flag, None)?,
             Meaning::Legacy(flag) => sorted.legacy |= flag,
