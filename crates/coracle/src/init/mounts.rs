@@ -151,7 +151,7 @@ fn make_new(root: &Root, mount: &Mount, new: &Filesystem) -> Result<OwnedFd, Fai
     let made = match (filesystem::make(new, mode, mount.set & !closed), &new.otherwise) {
         (Err(failed), Some(host)) if failed.is_refused() => {
             // The mounts below what the host has cannot be left out: they may hide something.
-            let tree = clone_tree(CWD, host, CloneFlags::RECURSIVE).part(Operation::OpenSource)?;
+            let Ok(tree) = clone_tree(CWD, host, CloneFlags::RECURSIVE) else { return Err(failed) };
             settle(&tree, &target, mount)?;
             return Ok(tree);
         }
