@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::format_push_string)]
 
+// Most of it is for those who look at the default configuration.
+#[allow(dead_code)]
 mod inside;
 
 use std::fmt::Write;
@@ -176,6 +178,8 @@ fn options_of_one_mount_and_of_all_below() {
 #[test]
 fn every_option_of_the_specification_is_taken() {
     let coracle = need!(Coracle::as_root());
+    let mut tmpfses = tmpfs(coracle.bundle(), "/tmp", &[]);
+    let mut binds = tmpfs(coracle.bundle(), "/tmp", &[]);
     for option in [
         "async",
         "atime",
@@ -239,13 +243,13 @@ fn every_option_of_the_specification_is_taken() {
         "rmand",
         "rnomand",
     ] {
-        let bundle = tmpfs(coracle.bundle(), "/tmp", &[option, "size=64k"]).args(["true"]);
-        coracle.run(&bundle).succeeds();
+        tmpfses = tmpfs(tmpfses, &format!("/tmp/{option}"), &[option, "size=64k"]);
         if option != "tmpcopyup" {
-            let bundle = bind(coracle.bundle(), Path::new("/etc"), "/tmp", &[option]);
-            coracle.run(&bundle.args(["true"])).succeeds();
+            binds = bind(binds, Path::new("/etc"), &format!("/tmp/{option}"), &[option]);
         }
     }
+    coracle.run(&tmpfses.args(["true"])).succeeds();
+    coracle.run(&binds.args(["true"])).succeeds();
     for (option, shown) in [("sync", "sync"), ("dirsync", "dirsync"), ("lazytime", "lazytime")] {
         let mounts = mounts(&coracle, tmpfs(coracle.bundle(), "/tmp", &[option]));
         assert!(mount_on(&mounts, "/tmp").has(shown), "{mounts:#?}");
@@ -556,7 +560,9 @@ fn long_options_go_the_old_way() {
     refused(&coracle, with(coracle.bundle(), overlay(&[endless])), &["longer than 4095 bytes"]);
 
     let dirs = ["upper", "work"].map(|name| coracle.home().join(name));
-    dirs.iter().for_each(|dir| fs::create_dir(dir).unwrap());
+    for dir in &dirs {
+        fs::create_dir(dir).unwrap();
+    }
     let options = [
         lower,
         format!("upperdir={}", dirs[0].display()),

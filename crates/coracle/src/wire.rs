@@ -205,6 +205,10 @@ operations! {
     JoinNamespace => "joining a namespace",
     /// clone3(2) after joining.
     Clone => "making the process",
+    /// unshare(2).
+    MakeNamespace => "making a namespace",
+    /// Writing timens_offsets.
+    SetClocks => "setting the clocks of its time namespace",
     /// Writing cgroup.procs.
     EnterCgroup => "entering the cgroup",
     /// No process was given, so there is nothing to start.

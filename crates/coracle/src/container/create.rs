@@ -17,6 +17,7 @@ use crate::cgroup::{self, Cgroup};
 use crate::config::{self, Config, Mount, NamespaceKind, Spec};
 use crate::error::{Context, Error, Result};
 use crate::init::{Gate, HookFailed, Setup};
+use crate::launch::net_devices::{self, Moved};
 use crate::launch::{self, Child, Sources, hooks};
 use crate::plan::{self, Action, Plan};
 use crate::store::{self, Entry, Record, RecordConfig, RecordMount, RecordOptions, Store};
@@ -41,6 +42,8 @@ pub struct Request {
     pub start: bool,
     /// Nobody here will serve a terminal: `create`, `run --detach`.
     pub detached: bool,
+    /// The container stays in the runtime's own cgroup: crun's `--cgroup-manager disabled`.
+    pub no_cgroup: bool,
 }
 
 /// A container that was made.
@@ -75,7 +78,17 @@ pub fn prepare(request: &Request) -> Result<(Vec<u8>, Spec, Plan)> {
         no_new_keyring: request.no_new_keyring,
         preserve_fds: request.preserve_fds,
     };
-    let plan = plan::build(&spec, &options, &super::look_at_host()?)?;
+    let mut host = super::look_at_host()?;
+    if request.no_cgroup {
+        // What a cgroup mount shows then.
+        host.own_cgroups = std::fs::read_to_string("/proc/self/cgroup").ok();
+    }
+    let plan = plan::build(&spec, &options, &host)?;
+    if request.no_cgroup && !plan.cgroup.limits.is_empty() {
+        return Err(Error::new("limits cannot be set without a cgroup")
+            .at("/linux/resources", None)
+            .help("take them out, or leave --cgroup-manager disabled out"));
+    }
     Ok((raw, spec, plan))
 }
 
@@ -95,11 +108,11 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     let console = request.handover.console()?;
     let entry = store.reserve(&request.id)?;
     let record = first_record(&entry, &spec, &plan, request);
-    let mut undo = Undo { entry: &entry, cgroup: None, child: None, done: false };
+    let mut undo = Undo { entry: &entry, cgroup: None, child: None, devices: None, done: false };
     entry.write(&record)?;
     entry.write_config(&bytes)?;
     let gate = if request.start { Gate::Parent } else { gate(&entry)? };
-    let joined = launch::open_namespaces(&plan.namespaces)?;
+    let way = launch::Way::new(&plan.namespaces)?;
 
     let wanted = cgroup::Request {
         rootless: plan.rootless,
@@ -108,7 +121,12 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
         // For `events`, `update`, and engines that read the files themselves.
         every_controller: true,
     };
-    let made = undo.cgroup.insert(Cgroup::make(&plan.cgroup.location, &wanted)?);
+    let made = if request.no_cgroup {
+        Cgroup::from_paths(&std::collections::BTreeMap::new())
+    } else {
+        Cgroup::make(&plan.cgroup.location, &wanted)?
+    };
+    let made = undo.cgroup.insert(made);
     made.set_limits(&plan.cgroup.limits.first)?;
     if let Some(uid) = plan.cgroup.owner {
         made.delegate(Uid::from_raw(uid))?;
@@ -124,10 +142,11 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
         says_ready: !at_once,
         awaits_maps: plan.namespaces.id_maps.is_some(),
         terminal_owner: spec.process.as_ref().map(|process| process.user.uid),
+        oom_score_adj: plan.oom_score_adj,
         hooks: &run_hooks,
     };
     let directory = made.dir_fd()?;
-    let child = launch::spawn(&joined, plan.namespaces.new, directory, &setup, gate)?;
+    let child = launch::spawn(&way, directory, &setup, gate)?;
     let child = undo.child.insert(child);
     if let Some(maps) = &plan.namespaces.id_maps {
         child.map_ids(maps)?;
@@ -137,7 +156,9 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     }
     // While init is at its mounts: what is allowed counts from its program on, and init makes no
     // device that it then opens.
-    made.set_devices(&cgroup::effective_rules(&plan.cgroup.devices))?;
+    if !request.no_cgroup {
+        made.set_devices(&cgroup::effective_rules(&plan.cgroup.devices))?;
+    }
     made.set_limits(&plan.cgroup.limits.tasks)?;
     let mut record = record;
     record.init_process_pid = child.pid;
@@ -145,6 +166,9 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     record.cgroup_paths = made.paths();
     record.namespace_paths = namespace_paths(child.pid);
     entry.write(&record)?;
+    if !plan.net_devices.is_empty() {
+        undo.devices = Some(net_devices::move_in(&plan.net_devices, child.pid)?);
+    }
     child.tell(&Message::Continue)?;
 
     let terminal =
@@ -228,17 +252,7 @@ fn check_host(spec: &Spec, plan: &Plan, request: &Request) -> Result<()> {
         .at("/process/terminal", Some("false".into()))
         .help("leave --console-socket out, or set terminal to true"));
     }
-    for number in 3..3u32.saturating_add(request.preserve_fds) {
-        let open = std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok();
-        if !open {
-            return Err(Error::new(format!(
-                "please check that preserved-fd {number} (of {}) is present",
-                request.preserve_fds
-            ))
-            .help("--preserve-fds N passes the descriptors 3 to N+2, which must be open"));
-        }
-    }
-    Ok(())
+    handover::check_preserved(request.preserve_fds)
 }
 
 /// What goes on record before anything else is made: all that has to be undone.
@@ -269,7 +283,7 @@ fn first_record(entry: &Entry, spec: &Spec, plan: &Plan, request: &Request) -> R
             no_pivot: request.no_pivot,
             no_new_keyring: request.no_new_keyring,
             preserve_fds: request.preserve_fds,
-            own_pids: plan.namespaces.has(NamespaceKind::Pid),
+            own_pids: plan.namespaces.makes(NamespaceKind::Pid),
         },
         ..Record::default()
     }
@@ -293,7 +307,7 @@ fn namespace_paths(pid: u32) -> std::collections::BTreeMap<String, String> {
 /// The fifo whose lock says "created", and the socket on which init awaits the word to start.
 fn gate(entry: &Entry) -> Result<Gate> {
     let what = || "making what the container awaits its start on";
-    let mode = Mode::from_raw_mode(0o622);
+    let mode = Mode::from_raw_mode(0o600);
     mkfifoat(entry.directory(), store::FIFO, mode).what(what)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let lock = openat(entry.directory(), store::FIFO, flags, Mode::empty()).what(what)?;
@@ -350,6 +364,7 @@ struct Undo<'a> {
     entry: &'a Entry,
     cgroup: Option<Cgroup>,
     child: Option<Child>,
+    devices: Option<Moved>,
     done: bool,
 }
 
@@ -359,6 +374,9 @@ impl Drop for Undo<'_> {
             return;
         }
         // The first error is the one to tell; what cannot be undone shows in `list`.
+        if let Some(devices) = &mut self.devices {
+            devices.back();
+        }
         if let Some(child) = &self.child {
             child.destroy();
         }

@@ -14,6 +14,7 @@ mod filesystem;
 mod identity;
 mod masks;
 mod mounts;
+mod outside;
 mod pivot;
 mod program;
 mod root;
@@ -29,6 +30,7 @@ use rustix::process::{Resource, Rlimit};
 use failure::{Failed, Outcome, Part};
 use masks::Masks;
 pub(crate) use mounts::clone_source;
+pub(crate) use outside::Outside;
 use root::Root;
 
 use crate::plan::{Action, Program, Step};
@@ -49,6 +51,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) awaits_maps: bool,
     /// Who will run on the terminal, for its owner.
     pub(crate) terminal_owner: Option<u32>,
+    /// The badness to the out-of-memory killer that it is born with.
+    pub(crate) oom_score_adj: Option<i64>,
     /// Runs a list of hooks inside the container.
     pub(crate) hooks: &'a dyn Fn(&Action) -> Result<(), HookFailed>,
 }
@@ -76,11 +80,12 @@ pub(crate) enum Gate {
 }
 
 /// Does all the steps. Never returns: it becomes the program, or ends after saying why not.
-pub(crate) fn run(setup: &Setup<'_>, wire: Wire, gate: Gate) -> ! {
+pub(crate) fn run(setup: &Setup<'_>, wire: Wire, gate: Gate, outside: Outside) -> ! {
     let mut init = Init {
         setup,
         wire,
         gate: Some(gate),
+        outside,
         listener_lock: None,
         root: None,
         masks: Masks::default(),
@@ -101,6 +106,7 @@ struct Init<'a> {
     setup: &'a Setup<'a>,
     wire: Wire,
     gate: Option<Gate>,
+    outside: Outside,
     /// Held, not used: execve gives it back.
     listener_lock: Option<OwnedFd>,
     root: Option<Root>,
@@ -113,14 +119,16 @@ struct Init<'a> {
     umask: Mode,
 }
 
-/// Closes every descriptor but the standard ones, those that the program keeps, the wire and the
-/// gate's.
+/// Closes every descriptor but the standard ones, those that the program keeps, the wire, the
+/// gate's and those of file systems.
 pub(crate) fn close_others(
     preserve_fds: u32,
     wire: &Wire,
     gate: Option<&Gate>,
+    outside: &Outside,
 ) -> Result<(), Errno> {
     let mut keep = vec![wire.as_fd()];
+    keep.extend(outside.descriptors());
     if let Some(Gate::Listener { socket, lock }) = gate {
         keep.extend([socket.as_fd(), lock.as_fd()]);
     }
@@ -140,7 +148,7 @@ impl Init<'_> {
     fn prepare(&mut self) -> Outcome {
         sys::signal::reset();
         self.umask = rustix::process::umask(Mode::empty());
-        close_others(self.setup.preserve_fds, &self.wire, self.gate.as_ref())
+        close_others(self.setup.preserve_fds, &self.wire, self.gate.as_ref(), &self.outside)
             .part(Operation::CloseFiles)?;
         if self.setup.awaits_maps { Ok(()) } else { identity::forbid_tracing() }
     }
@@ -154,7 +162,7 @@ impl Init<'_> {
     fn perform(&mut self, number: u32, action: &Action) -> Outcome {
         match action {
             Action::AwaitParent => self.await_message(|m| matches!(m, Message::Continue)),
-            Action::BecomeRoot => identity::become_root(),
+            Action::BecomeRoot { uid, gid } => identity::become_root(*uid, *gid),
             Action::NewSession => rustix::process::setsid().map(drop).part(Operation::Itself),
             Action::SessionKeyring(name) => match sys::keyring::join_session_keyring(name) {
                 // A kernel without keyrings has none to leak.
@@ -179,7 +187,8 @@ impl Init<'_> {
             Action::Mount(mount) => {
                 let root =
                     self.root.as_mut().ok_or(Failed::new(Operation::Itself, Errno::NOENT))?;
-                mounts::make(root, mount, || ask_source(&self.wire, number))
+                let made = mount.filesystem().and_then(|kind| self.outside.take(kind));
+                mounts::make(root, mount, made, || ask_source(&self.wire, number))
             }
             Action::Remount(change) => mounts::remount(self.root()?, change),
             Action::Attributes { target, set, clear, recursive } => {

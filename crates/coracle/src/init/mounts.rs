@@ -86,15 +86,17 @@ pub(super) fn attach(mount: &OwnedFd, target: &OwnedFd) -> Outcome {
     move_mount(mount, c"", target, c"", flags).part(Operation::Attach)
 }
 
-/// Makes one mount of the plan. `ask` has the parent open the source of a bind mount.
+/// Makes one mount of the plan. A file system that was `made` before is only attached; `ask` has
+/// the parent open the source of a bind mount.
 pub(super) fn make(
     root: &mut Root,
     mount: &Mount,
+    made: Option<OwnedFd>,
     ask: impl Fn() -> Result<OwnedFd, Failed>,
 ) -> Outcome {
     match &mount.source {
         Source::Filesystem(new) => {
-            let made = make_new(root, mount, new)?;
+            let made = make_new(root, mount, new, made)?;
             root.mounted(&mount.target, new.strict.then_some(made));
         }
         Source::Bind(bind) => {
@@ -123,7 +125,12 @@ fn is_kernel(mount: &OwnedFd) -> Result<bool, Errno> {
 }
 
 /// Mounts a new file system, and gives back the mount.
-fn make_new(root: &Root, mount: &Mount, new: &Filesystem) -> Result<OwnedFd, Failed> {
+fn make_new(
+    root: &Root,
+    mount: &Mount,
+    new: &Filesystem,
+    made: Option<OwnedFd>,
+) -> Result<OwnedFd, Failed> {
     let target = if new.strict {
         target::strict_directory(root, &mount.target)?
     } else {
@@ -131,13 +138,17 @@ fn make_new(root: &Root, mount: &Mount, new: &Filesystem) -> Result<OwnedFd, Fai
     };
     let is_proc = new.kind.as_c_str() == c"proc";
     target::keep_proc(root, &target, &mount.target, is_proc)?;
-    let mode = if new.inherits_mode {
+    if let Some(made) = made {
+        settle(&made, &target, mount)?;
+        return Ok(made);
+    }
+    let inherited = if new.inherits_mode {
         Some(fstat(&target).part(Operation::OpenTarget)?.st_mode & 0o7777)
     } else {
         None
     };
     if filesystem::needs_legacy(new) {
-        filesystem::make_legacy(new, mode, mount.set, &target)?;
+        filesystem::make_legacy(new, inherited, mount.set, &target)?;
         let made = target::open(root, &mount.target, true, mount.on_link)?;
         if new.copy_up {
             copy_up(&target, &made)?;
@@ -148,10 +159,12 @@ fn make_new(root: &Root, mount: &Mount, new: &Filesystem) -> Result<OwnedFd, Fai
     }
     // A copy goes in before the directory is closed.
     let closed = if new.copy_up { mount.set & attr::RDONLY } else { 0 };
-    let made = match (filesystem::make(new, mode, mount.set & !closed), &new.otherwise) {
+    let made = match (filesystem::make(new, inherited, mount.set & !closed), &new.otherwise) {
         (Err(failed), Some(host)) if failed.is_refused() => {
-            // The mounts below what the host has cannot be left out: they may hide something.
+            // The mounts below what the host has cannot be left out, as they may hide something,
+            // and shall allow no more than it.
             let Ok(tree) = clone_tree(CWD, host, CloneFlags::RECURSIVE) else { return Err(failed) };
+            attributes::change(&tree, true, mount.set, 0).part(Operation::SetAttributes)?;
             settle(&tree, &target, mount)?;
             return Ok(tree);
         }

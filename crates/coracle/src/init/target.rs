@@ -51,11 +51,10 @@ pub(super) fn open(
         let dangling = errno == Errno::NOENT;
         Failed::new(if dangling { Operation::DanglingTarget } else { Operation::OpenTarget }, errno)
     })?;
-    if kind(&stat(&target)?) == FileType::Directory && !directory {
-        return Err(Failed::new(Operation::KindOfTarget, Errno::ISDIR));
-    }
-    if kind(&stat(&target)?) != FileType::Directory && directory {
-        return Err(Failed::new(Operation::KindOfTarget, Errno::NOTDIR));
+    let found = kind(&stat(&target)?) == FileType::Directory;
+    if found != directory {
+        let errno = if found { Errno::ISDIR } else { Errno::NOTDIR };
+        return Err(Failed::new(Operation::KindOfTarget, errno));
     }
     Ok(target)
 }

@@ -32,8 +32,22 @@ pub(crate) fn stage(failure: &Failure) -> Error {
     let error = Error::new("starting the container's first process")
         .because(failure.operation.words())
         .os(failure.errno);
-    match failure.operation {
-        Operation::JoinNamespace => error.at(format!("/linux/namespaces/{}", failure.detail), None),
+    match (failure.operation, failure.errno) {
+        (Operation::JoinNamespace, errno) => {
+            let error = error.at(format!("/linux/namespaces/{}", failure.detail), None);
+            match errno {
+                Errno::PERM => error.help(
+                    "it belongs to a user namespace in which the runtime has no rights; join that \
+                     too, or run as root",
+                ),
+                _ => error,
+            }
+        }
+        (Operation::SetClocks, Errno::RANGE) => error
+            .at("/linux/timeOffsets", None)
+            .help("no clock may be set to before 0 or beyond some 146 years"),
+        (Operation::SetClocks, _) => error.at("/linux/timeOffsets", None),
+        (Operation::MakeNamespace | Operation::Clone, errno) => super::clone_help(error, errno),
         _ => error,
     }
 }
@@ -68,10 +82,10 @@ fn of_step(failure: &Failure, step: &Step, program: &Program, spec: &Spec) -> Er
                 value = mount_of(spec, &pointer).and_then(|mount| quoted(mount.kind.as_ref()));
                 pointer.push_str("/type");
             }
-            (Action::Mount(_), Operation::MapIds) => {
-                if mount_of(spec, &pointer).is_some_and(|mount| !mount.uid_mappings.is_empty()) {
-                    pointer.push_str("/uidMappings");
-                }
+            (Action::Mount(_), Operation::MapIds)
+                if mount_of(spec, &pointer).is_some_and(|m| !m.uid_mappings.is_empty()) =>
+            {
+                pointer.push_str("/uidMappings");
             }
             (Action::Mount(_), Operation::OpenSource) => {
                 value = mount_of(spec, &pointer).and_then(|mount| quoted(mount.source.as_ref()));
@@ -146,6 +160,15 @@ fn help(failure: &Failure, action: &Action) -> Option<&'static str> {
         }
         (Action::User(_), Operation::SetUid | Operation::SetGid, Errno::INVAL) => {
             Some("the id is not mapped in the container's user namespace")
+        }
+        (Action::User(_), Operation::SetGroups, Errno::PERM) => {
+            Some("the user namespace forbids it: take additionalGids out")
+        }
+        (Action::BecomeRoot { .. }, Operation::SetUid | Operation::SetGid, Errno::INVAL) => {
+            Some("the user namespace has no root; tell its mappings in uidMappings and gidMappings")
+        }
+        (Action::Root { .. }, _, Errno::ACCESS) => {
+            Some("the container's root has to be able to reach it: see namei -l")
         }
         (Action::Root { .. }, _, Errno::NOENT | Errno::NOTDIR) => {
             Some("root.path is a directory, absolute or relative to the bundle")

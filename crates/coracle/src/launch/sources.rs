@@ -72,18 +72,15 @@ impl Sources {
     /// The user namespace that stands for the ids of a mount.
     fn namespace(&mut self, child: &Child, ids: &MountIds) -> Answer<&OwnedFd> {
         let known = self.namespaces.iter().position(|(maps, _)| *maps == ids.maps);
-        let index = match known {
-            Some(index) => index,
-            None => {
-                let made = match &ids.maps {
-                    Some(maps) => new_namespace(maps),
-                    None => open_namespace(child.pid),
-                };
-                self.namespaces
-                    .push((ids.maps.clone(), made.map_err(|errno| (Operation::MapIds, errno))?));
-                self.namespaces.len() - 1
-            }
-        };
+        let index = known.unwrap_or(self.namespaces.len());
+        if known.is_none() {
+            let made = match &ids.maps {
+                Some(maps) => new_namespace(maps),
+                None => open_namespace(child.pid),
+            };
+            let made = made.map_err(|errno| (Operation::MapIds, errno))?;
+            self.namespaces.push((ids.maps.clone(), made));
+        }
         Ok(&self.namespaces[index].1)
     }
 }
@@ -95,7 +92,8 @@ fn clone_inside(
     namespace: Option<(&OwnedFd, bool)>,
 ) -> Answer<OwnedFd> {
     let open = |errno| (Operation::OpenSource, errno);
-    process::setns(child.pidfd.as_fd(), libc::CLONE_NEWNS).map_err(open)?;
+    let refused = if namespace.is_some() { Operation::MapIds } else { Operation::OpenSource };
+    process::setns(child.pidfd.as_fd(), libc::CLONE_NEWNS).map_err(|errno| (refused, errno))?;
     let tree = init::clone_source(bind).map_err(open)?;
     if let Some((namespace, recursive)) = namespace {
         #[allow(clippy::cast_sign_loss)] // an open descriptor is not negative

@@ -10,8 +10,10 @@ mod devices;
 mod mount_ids;
 mod mount_options;
 mod mounts;
+mod net_devices;
 mod origin;
 mod process;
+mod recipe;
 mod show;
 mod step;
 
@@ -24,8 +26,10 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 pub use namespaces::{IdMap, IdMaps, Join, Namespaces};
+pub use net_devices::NetDevice;
 pub use origin::Origin;
 pub use process::{ExecPlan, Program, exec};
+pub use recipe::{Recipe, recipe};
 pub use step::{
     Action, Bind, Capabilities, Device, DeviceKind, Filesystem, FsOption, Identity, Mount,
     MountIds, Remount, Source, SourceLink, Step,
@@ -45,6 +49,8 @@ pub struct Plan {
     pub rootfs: PathBuf,
     /// The namespaces to make and to join.
     pub namespaces: Namespaces,
+    /// The network devices to move into its network namespace, once init is in that.
+    pub net_devices: Vec<NetDevice>,
     /// The container's cgroup.
     pub cgroup: Cgroup,
     /// What init does, in order.
@@ -57,6 +63,8 @@ pub struct Plan {
     pub rootless: bool,
     /// What may be meant otherwise in the configuration.
     pub warnings: Vec<String>,
+    /// `/process/oomScoreAdj`, with which the first process is born.
+    pub oom_score_adj: Option<i64>,
 }
 
 /// What is made in the cgroup hierarchy.
@@ -112,7 +120,10 @@ impl Plan {
 
     /// Whether init has something to say or to ask on the way, beside a terminal.
     pub fn speaks(&self) -> bool {
-        self.has_runtime_hooks() || self.has_listener() || self.steps.iter().any(Step::may_ask)
+        self.has_runtime_hooks()
+            || self.has_listener()
+            || !self.net_devices.is_empty()
+            || self.steps.iter().any(Step::may_ask)
     }
 
     /// Whether the system call filter gives a descriptor to hand to a listener.
@@ -130,7 +141,7 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
     let linux = spec.linux.as_ref().unwrap_or(&none);
     refuse_unsupported(spec, linux)?;
     let rootfs = rootfs(spec, &options.bundle)?;
-    let namespaces = namespaces::plan(linux)?;
+    let namespaces = namespaces::plan(linux, &spec.mounts)?;
     let host = Host { cgroup_namespace: namespaces.has(NamespaceKind::Cgroup), ..host.clone() };
     let mut cgroup = cgroup_plan(linux, options, &host)?;
     cgroup.owner = cgroup_mounts::owner(spec, linux, &host, &namespaces, &cgroup.location);
@@ -145,12 +156,14 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
         bundle: options.bundle.clone(),
         rootfs,
         namespaces,
+        net_devices: net_devices::plan(linux),
         cgroup,
         steps,
         program,
         terminal,
         rootless: host.rootless,
         warnings,
+        oom_score_adj: spec.process.as_ref().and_then(|process| process.oom_score_adj),
     })
 }
 
@@ -201,7 +214,6 @@ fn steps(
     let mut steps = Vec::with_capacity(64);
     let default = |action| Step { origin: Origin::DEFAULT, action };
     let at = |field, action| Step { origin: Origin::field(field), action };
-    let user = namespaces.makes(NamespaceKind::User);
     let cgroup_namespace = namespaces.makes(NamespaceKind::Cgroup);
 
     let around = mounts::Around {
@@ -214,23 +226,25 @@ fn steps(
     let mounts = mounts::plan(&spec.mounts, &around)?;
 
     // In a new user namespace nothing is allowed before the ids are mapped, a cgroup namespace
-    // shows the cgroup in which it is made as its root, hooks may look at the container, and the
-    // parent answers one question after the other.
-    let asks = mounts.made.iter().any(Step::may_ask);
-    let early = user || cgroup_namespace || has_runtime_hooks(spec) || asks;
+    // shows the cgroup in which it is made as its root, hooks may look at the container, its
+    // network devices included, and the parent answers one question after the other.
+    let early = namespaces.id_maps.is_some()
+        || cgroup_namespace
+        || has_runtime_hooks(spec)
+        || !linux.net_devices.is_empty()
+        || mounts.made.iter().any(Step::may_ask);
     if early {
         steps.push(default(Action::AwaitParent));
     }
-    if user {
-        steps.push(at("/linux/namespaces", Action::BecomeRoot));
+    if namespaces.has(NamespaceKind::User) {
+        steps.push(at("/linux/namespaces", process::become_root(linux)));
     }
     if cgroup_namespace {
         steps.push(at("/linux/namespaces", Action::CgroupNamespace));
     }
     steps.push(default(Action::NewSession));
     if !options.no_new_keyring {
-        let name = cstring(&format!("_ses.{}", options.id), "")?;
-        steps.push(default(Action::SessionKeyring(name)));
+        steps.push(session_keyring(&options.id)?);
     }
 
     if namespaces.makes(NamespaceKind::Network) {
@@ -269,20 +283,13 @@ fn steps(
             return Err(Error::new("not the name of a kernel parameter")
                 .at(format!("/linux/sysctl/{key}"), Some(format!("{value:?}"))));
         };
-        steps.push(Step {
-            origin: Origin::key("/linux/sysctl", key),
-            action: Action::WriteProc {
-                path: cstring(&path, "/linux/sysctl")?,
-                value: cstring(value, "/linux/sysctl")?,
-            },
-        });
-    }
-    if let Some(score) = spec.process.as_ref().and_then(|process| process.oom_score_adj) {
-        let action = Action::WriteProc {
-            path: CString::from(c"self/oom_score_adj"),
-            value: cstring(&score.to_string(), "/process/oomScoreAdj")?,
+        let value = cstring(value, "/linux/sysctl")?;
+        let action = match path.as_str() {
+            // Root of a user namespace may set it, but not write this file.
+            "sys/kernel/domainname" => Action::Domainname(value),
+            _ => Action::WriteProc { path: cstring(&path, "/linux/sysctl")?, value },
         };
-        steps.push(at("/process/oomScoreAdj", action));
+        steps.push(Step { origin: Origin::key("/linux/sysctl", key), action });
     }
     if let Some(name) = spec.hostname.as_deref().filter(|name| !name.is_empty()) {
         steps.push(at("/hostname", Action::Hostname(cstring(name, "/hostname")?)));
@@ -357,18 +364,20 @@ fn filter(
     seccomp::compile(profile, seccomp::native(), unknown).map(Some)
 }
 
+/// Joins the session keyring of a container.
+fn session_keyring(id: &str) -> Result<Step> {
+    let action = Action::SessionKeyring(cstring(&format!("_ses.{id}"), "")?);
+    Ok(Step { origin: Origin::DEFAULT, action })
+}
+
 /// Nothing that the configuration asks for is silently left out: what this version does not carry
 /// out is refused.
 fn refuse_unsupported(spec: &Spec, linux: &config::Linux) -> Result<()> {
     let process = spec.process.as_ref();
-    let namespace = |wanted: NamespaceKind| linux.namespaces.iter().any(|n| n.kind == wanted);
     let refused = [
         ("/linux/intelRdt", linux.intel_rdt.is_some()),
         ("/linux/memoryPolicy", linux.memory_policy.is_some()),
         ("/linux/personality", linux.personality.is_some()),
-        ("/linux/netDevices", !linux.net_devices.is_empty()),
-        ("/linux/timeOffsets", !linux.time_offsets.is_empty()),
-        ("/linux/namespaces", namespace(NamespaceKind::Time)),
         ("/linux/mountLabel", linux.mount_label.as_deref().is_some_and(|l| !l.is_empty())),
         ("/process/apparmorProfile", process.is_some_and(|p| given(p.apparmor_profile.as_ref()))),
         ("/process/selinuxLabel", process.is_some_and(|p| given(p.selinux_label.as_ref()))),

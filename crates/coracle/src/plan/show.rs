@@ -34,6 +34,10 @@ impl fmt::Display for Plan {
             let text = format!("mapping gid {} to {}, {} ids", map.container, map.host, map.size);
             line(f, 0, "/linux/gidMappings", &text)?;
         }
+        for device in &self.net_devices {
+            let text = format!("moving network device {} in as {}", device.name, device.wanted());
+            line(f, 0, &device.origin.to_string(), &text)?;
+        }
         for write in &self.cgroup.limits.tasks {
             line(f, 0, &write.pointer(), &write.to_string())?;
         }
