@@ -7,7 +7,8 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::mounts;
+use super::filesystem;
+use crate::plan::Filesystem;
 
 /// The file systems, mounted nowhere yet.
 #[derive(Debug, Default)]
@@ -17,7 +18,8 @@ impl Outside {
     /// Makes one of each kind. What is not allowed is left out: mounting it will say so.
     pub(crate) fn make(kinds: &[&'static CStr]) -> Self {
         let one = |kind: &&'static CStr| {
-            mounts::filesystem(kind, None, &[], 0).ok().map(|mount| (*kind, mount))
+            let new = Filesystem { kind: (*kind).into(), ..Filesystem::default() };
+            filesystem::make(&new, None, 0).ok().map(|mount| (*kind, mount))
         };
         Self(kinds.iter().filter_map(one).collect())
     }

@@ -5,7 +5,9 @@
 //! plan`) and explained. Each [`Step`] carries its [`Origin`], the line of config.json that asked
 //! for it.
 
+mod cgroup_mounts;
 mod devices;
+mod mount_ids;
 mod mount_options;
 mod mounts;
 mod net_devices;
@@ -28,7 +30,10 @@ pub use net_devices::NetDevice;
 pub use origin::Origin;
 pub use process::{ExecPlan, Program, exec};
 pub use recipe::{Recipe, recipe};
-pub use step::{Action, Capabilities, Device, DeviceKind, FsOption, Identity, Mount, Source, Step};
+pub use step::{
+    Action, Bind, Capabilities, Device, DeviceKind, Filesystem, FsOption, Identity, Mount,
+    MountIds, Remount, Source, SourceLink, Step,
+};
 
 use crate::cgroup::{self, DeviceRule};
 use crate::config::{self, NamespaceKind, Spec};
@@ -71,6 +76,8 @@ pub struct Cgroup {
     pub devices: Vec<DeviceRule>,
     /// What is written into its files.
     pub limits: cgroup::Limits,
+    /// The user of the host who gets the directory, to divide it further.
+    pub owner: Option<u32>,
     /// Whether the configuration asks for a cgroup or a limit, so that doing without is an error.
     pub required: bool,
 }
@@ -95,6 +102,8 @@ pub struct Options {
 pub struct Host {
     /// Whether the runtime lacks the host's root: an ordinary user, or root of a user namespace.
     pub rootless: bool,
+    /// Whether the runtime is root, be it of a user namespace.
+    pub root: bool,
     /// Whether the container gets a cgroup namespace of its own.
     pub cgroup_namespace: bool,
     /// Where cgroups are mounted.
@@ -107,6 +116,14 @@ impl Plan {
     /// Whether the parent has hooks to run while the container is made.
     pub fn has_runtime_hooks(&self) -> bool {
         self.steps.iter().any(|step| step.action == Action::RuntimeHooks)
+    }
+
+    /// Whether init has something to say or to ask on the way, beside a terminal.
+    pub fn speaks(&self) -> bool {
+        self.has_runtime_hooks()
+            || self.has_listener()
+            || !self.net_devices.is_empty()
+            || self.steps.iter().any(Step::may_ask)
     }
 
     /// Whether the system call filter gives a descriptor to hand to a listener.
@@ -126,7 +143,8 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
     let rootfs = rootfs(spec, &options.bundle)?;
     let namespaces = namespaces::plan(linux, &spec.mounts)?;
     let host = Host { cgroup_namespace: namespaces.has(NamespaceKind::Cgroup), ..host.clone() };
-    let cgroup = cgroup_plan(linux, options, &host)?;
+    let mut cgroup = cgroup_plan(linux, options, &host)?;
+    cgroup.owner = cgroup_mounts::owner(spec, linux, &host, &namespaces, &cgroup.location);
     let (filter, said) = filter(linux, &spec.annotations)?.unzip();
     let mut warnings = config::warnings(spec);
     warnings.extend(said.into_iter().flatten());
@@ -179,7 +197,7 @@ fn cgroup_plan(linux: &config::Linux, options: &Options, host: &Host) -> Result<
         None => cgroup::Limits::default(),
     };
     let required = linux.cgroups_path.is_some();
-    Ok(Cgroup { location, devices, limits, required })
+    Ok(Cgroup { location, devices, limits, owner: None, required })
 }
 
 /// The steps from the clone to the container's root, in the only order that works; each group says
@@ -198,13 +216,23 @@ fn steps(
     let at = |field, action| Step { origin: Origin::field(field), action };
     let cgroup_namespace = namespaces.makes(NamespaceKind::Cgroup);
 
+    let around = mounts::Around {
+        bundle: &options.bundle,
+        host,
+        cgroup: &cgroup.location,
+        namespaces,
+        linux,
+    };
+    let mounts = mounts::plan(&spec.mounts, &around)?;
+
     // In a new user namespace nothing is allowed before the ids are mapped, a cgroup namespace
-    // shows the cgroup in which it is made as its root, and hooks may look at the container, its
-    // network devices included.
+    // shows the cgroup in which it is made as its root, hooks may look at the container, its
+    // network devices included, and the parent answers one question after the other.
     let early = namespaces.id_maps.is_some()
         || cgroup_namespace
         || has_runtime_hooks(spec)
-        || !linux.net_devices.is_empty();
+        || !linux.net_devices.is_empty()
+        || mounts.made.iter().any(Step::may_ask);
     if early {
         steps.push(default(Action::AwaitParent));
     }
@@ -225,18 +253,15 @@ fn steps(
 
     // The root file system and all in it, below its descriptor; the host is still visible.
     let propagation = linux.rootfs_propagation.map(mount_options::propagation);
+    let way = mount_options::on_the_way_to(propagation);
     steps.push(match propagation {
-        Some(flags) => at("/linux/rootfsPropagation", Action::Propagation(flags)),
-        None => default(Action::Propagation(libc::MS_SLAVE | libc::MS_REC)),
+        Some(_) => at("/linux/rootfsPropagation", Action::Propagation(way.host)),
+        None => default(Action::Propagation(way.host)),
     });
     let path = cstring(&rootfs.to_string_lossy(), "/root/path")?;
-    // Nothing is shared any more where all of it was made something else.
-    let shared =
-        propagation.is_some_and(|flags| flags & libc::MS_SHARED != 0 || flags & libc::MS_REC == 0);
-    steps.push(at("/root/path", Action::Root { path, shared }));
-    for (index, mount) in spec.mounts.iter().enumerate() {
-        mounts::plan(mount, index, &options.bundle, host, &cgroup.location, &mut steps)?;
-    }
+    let root = Action::Root { path, propagation: way.root, shared: way.shared };
+    steps.push(at("/root/path", root));
+    steps.extend(mounts.made);
     devices::plan(spec, host.rootless || namespaces.has(NamespaceKind::User), &mut steps)?;
     if let Some(process) = spec.process.as_ref().filter(|process| process.terminal) {
         let size = process::console_size(process);
@@ -249,6 +274,8 @@ fn steps(
             steps.push(at("/process/cwd", Action::Directory(path)));
         }
     }
+
+    steps.extend(mounts.last);
 
     // While the host's /proc is there to write to. It shows the sysctls of our own namespaces.
     for (key, value) in &linux.sysctl {

@@ -55,6 +55,12 @@ pub struct IdMap {
     pub size: u32,
 }
 
+impl From<&config::IdMapping> for IdMap {
+    fn from(map: &config::IdMapping) -> Self {
+        Self { container: map.container_id, host: map.host_id, size: map.size }
+    }
+}
+
 /// Every kind, its flag and its name in config.json, which is also its short name in
 /// `/proc/PID/ns` but for two.
 pub const KINDS: [(NamespaceKind, u64, &str); 8] = [
@@ -143,10 +149,7 @@ pub(super) fn plan(linux: &config::Linux, mounts: &[config::Mount]) -> Result<Na
 /// (user_namespaces(7)), which ends before the number of lines does where ids are long.
 fn id_map(mappings: &[config::IdMapping], pointer: &str) -> Result<Vec<IdMap>> {
     const PAGE: usize = 4096;
-    let map: Vec<IdMap> = mappings
-        .iter()
-        .map(|m| IdMap { container: m.container_id, host: m.host_id, size: m.size })
-        .collect();
+    let map: Vec<IdMap> = mappings.iter().map(IdMap::from).collect();
     let length: usize = map.iter().map(|line| line.to_string().len() + 1).sum();
     if length >= PAGE {
         return Err(Error::new("the id map is too long")

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::step::{Action, Source, attributes};
+use super::step::{Action, FsOption, Source, attributes};
 use super::{Plan, capability, namespaces};
 
 impl fmt::Display for Plan {
@@ -80,20 +80,14 @@ fn line(f: &mut fmt::Formatter<'_>, number: usize, origin: &str, text: &str) -> 
 fn details(action: &Action) -> Option<String> {
     let text = match action {
         Action::Mount(mount) => {
-            let mut options = attributes(mount.set, mount.clear);
-            if let Source::Filesystem { options: own, .. } = &mount.source {
-                for option in own {
-                    if !options.is_empty() {
-                        options.push(',');
-                    }
-                    options.push_str(&option.key.to_string_lossy());
-                    if let Some(value) = &option.value {
-                        options.push('=');
-                        options.push_str(&value.to_string_lossy());
-                    }
-                }
-            }
-            options
+            let own = match &mount.source {
+                Source::Filesystem(new) => new.options.as_slice(),
+                Source::Bind(_) => &[],
+            };
+            with_own(attributes(mount.set, mount.clear), own)
+        }
+        Action::Remount(remount) => {
+            with_own(attributes(remount.set, remount.clear), &remount.options)
         }
         Action::Device(device) => {
             format!("{}:{} mode {:04o}", device.major, device.minor, device.mode)
@@ -118,6 +112,21 @@ fn details(action: &Action) -> Option<String> {
         _ => String::new(),
     };
     (!text.is_empty()).then_some(text)
+}
+
+/// Mount options with the file system's own at their end.
+fn with_own(mut options: String, own: &[FsOption]) -> String {
+    for option in own {
+        if !options.is_empty() {
+            options.push(',');
+        }
+        options.push_str(&option.key.to_string_lossy());
+        if let Some(value) = &option.value {
+            options.push('=');
+            options.push_str(&value.to_string_lossy());
+        }
+    }
+    options
 }
 
 /// A command line as a person would read it.
