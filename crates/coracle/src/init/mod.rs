@@ -187,7 +187,7 @@ impl Init<'_> {
             Action::Mount(mount) => {
                 let root =
                     self.root.as_mut().ok_or(Failed::new(Operation::Itself, Errno::NOENT))?;
-                let made = mount.filesystem().and_then(|kind| self.outside.take(kind));
+                let made = mount.plain_filesystem().and_then(|kind| self.outside.take(kind));
                 mounts::make(root, mount, made, || ask_source(&self.wire, number))
             }
             Action::Remount(change) => mounts::remount(self.root()?, change),

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use rustix::io::Errno;
 
+use super::way::Joined;
 use crate::config::Spec;
 use crate::error::{Error, Kind, errno_text};
 use crate::plan::{Action, Mount, Plan, Program, Source, Step};
@@ -33,6 +34,10 @@ pub(crate) fn stage(failure: &Failure) -> Error {
         .because(failure.operation.words())
         .os(failure.errno);
     match (failure.operation, failure.errno) {
+        (Operation::JoinNamespace, Errno::SRCH) if failure.detail == Joined::PROCESS => {
+            error.help("the container's first process has just ended")
+        }
+        (Operation::JoinNamespace, _) if failure.detail == Joined::PROCESS => error,
         (Operation::JoinNamespace, errno) => {
             let error = error.at(format!("/linux/namespaces/{}", failure.detail), None);
             match errno {
@@ -173,6 +178,9 @@ fn help(failure: &Failure, action: &Action) -> Option<&'static str> {
         (Action::Root { .. }, _, Errno::NOENT | Errno::NOTDIR) => {
             Some("root.path is a directory, absolute or relative to the bundle")
         }
+        (Action::Hostname(_) | Action::Domainname(_), _, Errno::PERM) => Some(
+            "its uts namespace belongs to a user namespace that it is not in: leave the name out",
+        ),
         (Action::EnterRoot { no_pivot: false }, Operation::Pivot, Errno::INVAL) => {
             Some("on a root in a ramfs, --no-pivot is the way")
         }

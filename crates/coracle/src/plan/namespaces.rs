@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 pub struct Namespaces {
     /// `CLONE_NEW*` of those to make.
     pub new: u64,
-    /// Those to join.
+    /// Those to join. A mount namespace is treated as a new one is: the container's root becomes
+    /// the root of whatever runs there, as with runc.
     pub join: Vec<Join>,
     /// The id maps of a new user namespace.
     pub id_maps: Option<IdMaps>,
@@ -121,7 +122,11 @@ pub(super) fn plan(linux: &config::Linux, mounts: &[config::Mount]) -> Result<Na
         let uids = id_map(&linux.uid_mappings, "/linux/uidMappings")?;
         let gids = id_map(&linux.gid_mappings, "/linux/gidMappings")?;
         plan.id_maps = Some(IdMaps { uids, gids });
-        for (kind, owner) in [(c"sysfs", NamespaceKind::Network), (c"mqueue", NamespaceKind::Ipc)] {
+        for (kind, owner) in [
+            (c"proc", NamespaceKind::Pid),
+            (c"sysfs", NamespaceKind::Network),
+            (c"mqueue", NamespaceKind::Ipc),
+        ] {
             let asked = mounts.iter().any(|mount| {
                 mount.kind.as_deref().is_some_and(|asked| asked.as_bytes() == kind.to_bytes())
             });

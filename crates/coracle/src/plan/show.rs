@@ -26,6 +26,10 @@ impl fmt::Display for Plan {
         }
         let clone = format!("making a process in new namespaces: {}", namespaces.join(", "));
         line(f, 0, "/linux/namespaces", &clone)?;
+        if let Some(offsets) = &self.namespaces.clock_offsets {
+            let text = offsets.to_string_lossy().trim_end().replace('\n', ", ");
+            line(f, 0, "/linux/timeOffsets", &format!("setting clocks ahead: {text}"))?;
+        }
         for map in self.namespaces.id_maps.iter().flat_map(|maps| &maps.uids) {
             let text = format!("mapping uid {} to {}, {} ids", map.container, map.host, map.size);
             line(f, 0, "/linux/uidMappings", &text)?;

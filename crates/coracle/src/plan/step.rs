@@ -179,11 +179,11 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// The type of a new file system.
-    pub(crate) fn filesystem(&self) -> Option<&CStr> {
+    /// The type of a new file system without options of its own.
+    pub(crate) fn plain_filesystem(&self) -> Option<&CStr> {
         match &self.source {
-            Source::Filesystem(new) => Some(&new.kind),
-            Source::Bind(_) => None,
+            Source::Filesystem(new) if new.options.is_empty() => Some(&new.kind),
+            _ => None,
         }
     }
 }
