@@ -302,6 +302,8 @@ fn exec(command: Command) -> Command {
         .arg(path("process", "FILE", "Take it all from a process object in JSON").short('p'))
         .arg(flag("detach", "Do not wait for its end").short('d'))
         .arg(flag("no-new-privs", "Forbid gaining privileges"))
+        .arg(option("apparmor", "PROFILE", "Apply an AppArmor profile"))
+        .arg(option("process-label", "LABEL", "Apply an SELinux label"))
         .arg(option("cap", "CAP", "Add a capability").short('c').action(ArgAction::Append))
         .arg(
             option("preserve-fds", "N", "Pass N more descriptors, from 3 on")

@@ -10,6 +10,9 @@ pub mod store;
 
 mod init;
 mod launch;
+mod lsm;
+mod procfs;
+mod share;
 mod sys;
 mod wire;
 

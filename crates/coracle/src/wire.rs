@@ -20,7 +20,7 @@ const LONGEST: usize = 1024;
 /// A message, in either direction.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// Parent to init: ids are mapped and the cgroup is entered.
+    /// Parent to init: ids are mapped and the cgroup is entered; or the step is done.
     Continue,
     /// Init to parent: run the hooks of the runtime namespace now.
     RuntimeHooks,
@@ -30,6 +30,8 @@ pub(crate) enum Message {
     Console(OwnedFd),
     /// Init to parent, or to `start`: the descriptor on which calls are notified (seccomp(2)).
     Listener(OwnedFd),
+    /// Init to parent: do this step for me, which I may not.
+    Delegate(u32),
     /// Init to parent: everything is made, waiting for the word to start.
     Ready,
     /// Parent or `start` to init: the container is on record; go on.
@@ -181,6 +183,8 @@ operations! {
     CloseFiles => "closing inherited files",
     /// setns(2); detail is the namespace's index.
     JoinNamespace => "joining a namespace",
+    /// unshare(2) and writing timens_offsets.
+    SetClocks => "setting the clocks of the time namespace",
     /// clone3(2) after joining.
     Clone => "making the process",
     /// Writing cgroup.procs.
@@ -233,6 +237,10 @@ impl Wire {
                 bytes.push(9);
                 file = Some(fd.as_fd());
             }
+            Message::Delegate(step) => {
+                bytes.push(10);
+                bytes.extend_from_slice(&step.to_ne_bytes());
+            }
             Message::Ready => bytes.push(5),
             Message::Start => bytes.push(6),
             Message::Staged(pid) => {
@@ -274,6 +282,7 @@ impl Wire {
             (3, _) => Message::HooksDone,
             (4, Some(fd)) => Message::Console(fd),
             (9, Some(fd)) => Message::Listener(fd),
+            (10, _) => Message::Delegate(u32::from_ne_bytes(array(rest, 0)?)),
             (5, _) => Message::Ready,
             (6, _) => Message::Start,
             (7, _) => Message::Staged(u32::from_ne_bytes(array(rest, 0)?)),

@@ -47,7 +47,7 @@ pub(crate) fn run(
         "resume" => resume::main(options, globals),
         "run" => run::main(options, globals, log),
         "spec" => spec::main(options, globals),
-        "start" => start::main(options, globals),
+        "start" => start::main(options, globals, log),
         "state" => state::main(options, globals),
         "update" => update::main(options, globals, log),
         other => Err(Error::new(format!("no such command: {other}"))),

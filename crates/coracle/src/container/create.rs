@@ -11,13 +11,14 @@ use rustix::net::{
 use rustix::process::Pid;
 
 use super::handover::{self, Handover};
-use super::listener;
 use super::state::hook_state;
+use super::{delete, listener};
 use crate::cgroup::{self, Cgroup};
 use crate::config::{self, Config, Mount, NamespaceKind, Spec};
 use crate::error::{Context, Error, Result};
 use crate::init::{Gate, HookFailed, Setup};
 use crate::launch::{self, Child, hooks};
+use crate::lsm;
 use crate::plan::{self, Action, Plan};
 use crate::store::{self, Entry, Record, RecordConfig, RecordMount, RecordOptions, Store};
 use crate::wire::Message;
@@ -92,10 +93,11 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
         warn(warning);
     }
     check_host(&spec, &plan, request)?;
+    lsm::check(spec.process.as_ref(), spec.linux.as_ref())?;
     let console = request.handover.console()?;
     let entry = store.reserve(&request.id)?;
     let record = first_record(&entry, &spec, &plan, request);
-    let mut undo = Undo { entry: &entry, cgroup: None, child: None, done: false };
+    let mut undo = Undo { entry: &entry, cgroup: None, child: None, done: false, warn };
     entry.write(&record)?;
     entry.write_config(&bytes)?;
     let gate = if request.start { Gate::Parent } else { gate(&entry)? };
@@ -111,15 +113,22 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     let made = undo.cgroup.insert(Cgroup::make(&plan.cgroup.location, &wanted)?);
     made.set_limits(&plan.cgroup.limits.first)?;
 
+    // In a user namespace, nothing is a privilege over the host.
+    let asks = plan.takes_share() && !plan.rootless && plan.namespaces.has(NamespaceKind::User);
     // With nothing to hear of on the way, the word to start can be waiting for init.
-    let at_once =
-        request.start && !plan.terminal && !plan.has_runtime_hooks() && !plan.has_listener();
+    let at_once = request.start
+        && !plan.terminal
+        && !plan.has_runtime_hooks()
+        && !plan.has_listener()
+        && !asks;
     let run_hooks = |action: &Action| container_hooks(action, &spec, &record, &plan);
     let setup = Setup {
         steps: &plan.steps,
         program: &plan.program,
         preserve_fds: request.preserve_fds,
         says_ready: !at_once,
+        privileged_parent: asks,
+        time_offsets: plan.namespaces.time_offsets.as_deref(),
         awaits_maps: plan.namespaces.id_maps.is_some(),
         terminal_owner: spec.process.as_ref().map(|process| process.user.uid),
         hooks: &run_hooks,
@@ -175,6 +184,12 @@ fn until_ready(
             }
             Some(Message::Listener(descriptor)) => {
                 listener::deliver(spec, record, "creating", child.pid, &descriptor)?;
+            }
+            Some(Message::Delegate(step)) => {
+                child
+                    .do_step(step, &plan.steps)
+                    .map_err(|failure| launch::explain(&failure, plan, spec))?;
+                child.tell(&Message::Continue)?;
             }
             Some(Message::Ready) => return Ok(terminal),
             Some(Message::Failed(failure)) => return Err(launch::explain(&failure, plan, spec)),
@@ -330,12 +345,13 @@ fn container_hooks(
     plan: &Plan,
 ) -> Result<(), HookFailed> {
     let Some(all) = &spec.hooks else { return Ok(()) };
-    let (list, kind, status) = match action {
-        Action::StartHooks => (&all.start_container, "startContainer", "created"),
-        _ => (&all.create_container, "createContainer", "creating"),
+    let (list, kind, status, directory) = match action {
+        // The bundle is not to be seen from here, and what has its path is another directory.
+        Action::StartHooks => (&all.start_container, "startContainer", "created", Path::new("/")),
+        _ => (&all.create_container, "createContainer", "creating", plan.bundle.as_path()),
     };
     let state = hook_state(record, status, std::process::id()).to_json();
-    hooks::run(list, kind, &state, &plan.bundle).map_err(|(index, error)| HookFailed {
+    hooks::run(list, kind, &state, directory).map_err(|(index, error)| HookFailed {
         index: u32::try_from(index).unwrap_or(0),
         words: error.summary().into_bytes(),
     })
@@ -347,6 +363,7 @@ struct Undo<'a> {
     cgroup: Option<Cgroup>,
     child: Option<Child>,
     done: bool,
+    warn: &'a mut dyn FnMut(&str),
 }
 
 impl Drop for Undo<'_> {
@@ -355,13 +372,20 @@ impl Drop for Undo<'_> {
             return;
         }
         // The first error is the one to tell; what cannot be undone shows in `list`.
+        let begun = self.child.is_some();
         if let Some(child) = &self.child {
             child.destroy();
         }
         if let Some(cgroup) = &mut self.cgroup {
             let _ = cgroup.undo();
         }
+        // A container that existed is followed by its poststop hooks (runtime.md, "Lifecycle"):
+        // they undo what other hooks did.
+        let kept = begun.then(|| (self.entry.read_config(), self.entry.read()));
         let _ = self.entry.remove();
+        if let Some((Ok(config), Ok(record))) = kept {
+            delete::poststop(&config, &record, &mut self.warn);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! The clone is one clone3(2) wherever the kernel allows it: the parent is single-threaded and the
 //! child a copy-on-write copy, so nothing is serialised and nothing starts up twice. Where
-//! namespaces are joined, a short-lived process between the two joins them and clones the first
+//! namespaces are joined, or the clocks of a new one set, a short-lived process between the two does that and clones the first
 //! process as our child (`CLONE_PARENT`), so that ours stay what they are.
 
 mod explain;
@@ -22,11 +22,13 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabiliti
 
 pub(crate) use explain::{explain, explain_steps};
 
+use crate::config::Spec;
 use crate::error::{Context, Error, Result};
 use crate::init::{self, Gate, Setup};
 use crate::plan::{Action, Namespaces, Step};
 use crate::sys::process::{self, Cloned};
 use crate::wire::{Failure, Message, Operation, Wire};
+use crate::{procfs, share};
 
 /// A namespace to join: its file, or a process's descriptor with all of `flags`.
 pub(crate) struct Joined {
@@ -96,12 +98,12 @@ pub(crate) fn spawn(
     // A cgroup namespace is made once inside the cgroup, by init.
     #[allow(clippy::cast_sign_loss)] // CLONE_NEWCGROUP is positive
     let new = new & !(libc::CLONE_NEWCGROUP as u64);
-    if joined.is_empty() {
+    if joined.is_empty() && setup.time_offsets.is_none() {
         let (cloned, born_in_cgroup) = clone(new, cgroup)?;
         return match cloned {
             Cloned::Child => {
                 drop(ours);
-                init::run(setup, theirs, gate)
+                init::run(setup, theirs, gate, 0)
             }
             Cloned::Parent { pid, pidfd } => Ok(Child { pid, pidfd, wire: ours, born_in_cgroup }),
         };
@@ -115,7 +117,7 @@ pub(crate) fn spawn(
         }
         Cloned::Parent { pidfd, .. } => {
             drop(theirs);
-            staged(&pidfd, ours, born_in_cgroup)
+            staged(&pidfd, ours, born_in_cgroup, setup)
         }
     }
 }
@@ -157,10 +159,17 @@ fn clone_failed(new: u64, errno: Errno) -> Error {
 
 /// The process in between: joins, clones init as its own sibling, says its pid and ends.
 fn stage(joined: &[Joined], new: u64, setup: &Setup<'_>, wire: Wire, gate: Gate) -> ! {
-    let fail = |operation, detail, errno| -> ! {
-        let failure = Failure { step: Failure::STAGE, operation, detail, errno, words: Vec::new() };
+    let end = |failure| -> ! {
         let _ = wire.send(&Message::Failed(failure));
         process::exit(1)
+    };
+    let fail = |operation, detail, errno| -> ! {
+        end(Failure { step: Failure::STAGE, operation, detail, errno, words: Vec::new() })
+    };
+    // In the host's namespaces, and while our files in its /proc are our own.
+    let done = match init::run_early(setup) {
+        Ok(done) => done,
+        Err(failure) => end(failure),
     };
     // Soon among processes that may be hostile, and until execve with the runtime's memory and
     // privileges: nothing of it may be traced or looked into by them (CVE-2016-9962). A new process
@@ -188,6 +197,24 @@ fn stage(joined: &[Joined], new: u64, setup: &Setup<'_>, wire: Wire, gate: Gate)
             fail(Operation::JoinNamespace, join.index, errno);
         }
     }
+    // Once a process is in a time namespace its clocks cannot be set any more, and the one that
+    // makes the namespace is not in it yet, but what it clones is. It takes the privilege over the
+    // user namespace that the other belongs to.
+    let mut new = new;
+    if let Some(offsets) = setup.time_offsets {
+        let made = libc::CLONE_NEWTIME | libc::CLONE_NEWUSER;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // CLONE_NEW* fit an int
+        let now = new as i32 & made;
+        let set =
+            process::unshare(now).and_then(|()| procfs::write(None, "timens_offsets", offsets));
+        if let Err(errno) = set {
+            fail(Operation::SetClocks, 0, errno);
+        }
+        #[allow(clippy::cast_sign_loss)] // CLONE_NEW* are positive
+        {
+            new &= !(made as u64);
+        }
+    }
     // What is cloned next may be seen by the container's processes at once. `joined` is closed by
     // this, and never dropped.
     if let Err(errno) = init::close_others(setup.preserve_fds, &wire, Some(&gate)) {
@@ -198,7 +225,7 @@ fn stage(joined: &[Joined], new: u64, setup: &Setup<'_>, wire: Wire, gate: Gate)
     }
     #[allow(clippy::cast_sign_loss)] // CLONE_PARENT is positive
     match process::clone3(new | libc::CLONE_PARENT as u64, None) {
-        Ok(Cloned::Child) => init::run(setup, wire, gate),
+        Ok(Cloned::Child) => init::run(setup, wire, gate, done),
         Ok(Cloned::Parent { pid, .. }) => {
             let sent = wire.send(&Message::Staged(pid));
             process::exit(i32::from(sent.is_err()))
@@ -221,8 +248,7 @@ fn shed_capabilities(steps: &[Step]) -> Result<(), Errno> {
     let steps = CapabilitySet::SETPCAP
         | CapabilitySet::SETUID
         | CapabilitySet::SETGID
-        | CapabilitySet::CHOWN
-        | CapabilitySet::SYS_RESOURCE;
+        | CapabilitySet::CHOWN;
     let keep = CapabilitySet::from_bits_retain(program) | steps;
     let held = capabilities(None)?;
     let kept = CapabilitySets {
@@ -234,7 +260,7 @@ fn shed_capabilities(steps: &[Step]) -> Result<(), Errno> {
 }
 
 /// Waits for the process in between, and takes over the child that it made.
-fn staged(stage: &OwnedFd, wire: Wire, born_in_cgroup: bool) -> Result<Child> {
+fn staged(stage: &OwnedFd, wire: Wire, born_in_cgroup: bool, setup: &Setup<'_>) -> Result<Child> {
     let failed = |what: &'static str| Error::new(what);
     // The first message is the stage's or a failure of it; init says nothing before we speak.
     let message = wire.receive().what(|| "talking to the new process")?;
@@ -246,7 +272,9 @@ fn staged(stage: &OwnedFd, wire: Wire, born_in_cgroup: bool) -> Result<Child> {
             let pidfd = pidfd_open(raw, PidfdFlags::empty()).what(|| "opening the new process")?;
             Ok(Child { pid, pidfd, wire, born_in_cgroup })
         }
-        Some(Message::Failed(failure)) => Err(explain::stage(&failure)),
+        Some(Message::Failed(failure)) => {
+            Err(explain_steps(&failure, setup.steps, setup.program, &Spec::default()))
+        }
         _ => Err(failed("the new process ended before it had joined its namespaces")),
     }
 }
@@ -255,6 +283,22 @@ impl Child {
     /// Writes the id maps of its new user namespace.
     pub(crate) fn map_ids(&self, maps: &crate::plan::IdMaps) -> Result<()> {
         id_maps::write(self.pid, maps)
+    }
+
+    /// Does for it a step that it may not do itself.
+    pub(crate) fn do_step(&self, number: u32, steps: &[Step]) -> Result<(), Failure> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let done = match (steps.get(number as usize), pid) {
+            (Some(step), Some(pid)) => share::apply(&step.action, Some(pid)),
+            _ => Err(Errno::INVAL),
+        };
+        done.map_err(|errno| Failure {
+            step: number,
+            operation: Operation::Itself,
+            detail: 0,
+            errno,
+            words: Vec::new(),
+        })
     }
 
     /// Tells it something. That it is gone already shows when it is listened to.

@@ -10,12 +10,12 @@ mod mount_options;
 mod mounts;
 mod origin;
 mod process;
+mod share;
 mod show;
 mod step;
 
 pub mod capability;
 pub mod namespaces;
-pub mod rlimit;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -24,7 +24,10 @@ use std::path::{Path, PathBuf};
 pub use namespaces::{IdMap, IdMaps, Join, Namespaces};
 pub use origin::Origin;
 pub use process::{ExecPlan, Program, exec};
-pub use step::{Action, Capabilities, Device, DeviceKind, FsOption, Identity, Mount, Source, Step};
+pub use step::{
+    Action, Attribute, Capabilities, Device, DeviceKind, FsOption, Identity, Mount, Scheduling,
+    Source, Step,
+};
 
 use crate::cgroup::{self, DeviceRule};
 use crate::config::{self, NamespaceKind, Spec};
@@ -99,6 +102,19 @@ impl Plan {
     /// Whether the parent has hooks to run while the container is made.
     pub fn has_runtime_hooks(&self) -> bool {
         self.steps.iter().any(|step| step.action == Action::RuntimeHooks)
+    }
+
+    /// Whether init takes what may be a privilege over the host.
+    pub fn takes_share(&self) -> bool {
+        self.steps.iter().any(|step| {
+            matches!(
+                step.action,
+                Action::OomScore(_)
+                    | Action::Rlimit { .. }
+                    | Action::Scheduling(_)
+                    | Action::IoPriority(_)
+            )
+        })
     }
 
     /// Whether the system call filter gives a descriptor to hand to a listener.
@@ -195,6 +211,8 @@ fn steps(
     if early {
         steps.push(default(Action::AwaitParent));
     }
+    // As long as this process is the caller's and its files in /proc are, too.
+    steps.extend(spec.process.as_ref().and_then(process::oom_score));
     if user {
         steps.push(at("/linux/namespaces", Action::BecomeRoot));
     }
@@ -202,7 +220,9 @@ fn steps(
         steps.push(at("/linux/namespaces", Action::CgroupNamespace));
     }
     steps.push(default(Action::NewSession));
+    let labels = spec.process.as_ref().map(process::labels).unwrap_or_default();
     if !options.no_new_keyring {
+        steps.extend(labels.key);
         let name = cstring(&format!("_ses.{}", options.id), "")?;
         steps.push(default(Action::SessionKeyring(name)));
     }
@@ -224,6 +244,9 @@ fn steps(
     steps.push(at("/root/path", Action::Root { path, shared }));
     for (index, mount) in spec.mounts.iter().enumerate() {
         mounts::plan(mount, index, &options.bundle, host, &cgroup.location, &mut steps)?;
+    }
+    if let Some(label) = linux.mount_label.as_deref().filter(|label| !label.is_empty()) {
+        mounts::label(label, &mut steps)?;
     }
     devices::plan(spec, host.rootless || namespaces.has(NamespaceKind::User), &mut steps)?;
     if let Some(process) = spec.process.as_ref().filter(|process| process.terminal) {
@@ -252,13 +275,6 @@ fn steps(
             },
         });
     }
-    if let Some(score) = spec.process.as_ref().and_then(|process| process.oom_score_adj) {
-        let action = Action::WriteProc {
-            path: CString::from(c"self/oom_score_adj"),
-            value: cstring(&score.to_string(), "/process/oomScoreAdj")?,
-        };
-        steps.push(at("/process/oomScoreAdj", action));
-    }
     if let Some(name) = spec.hostname.as_deref().filter(|name| !name.is_empty()) {
         steps.push(at("/hostname", Action::Hostname(cstring(name, "/hostname")?)));
     }
@@ -285,6 +301,8 @@ fn steps(
             Action::Attributes { target: CString::default(), set, clear: 0, recursive: false };
         steps.push(at("/root/readonly", action));
     }
+    // While the host's /proc is there; after the hooks, which are the host's programs.
+    steps.extend(labels.exec);
     steps.push(default(Action::EnterRoot { no_pivot: options.no_pivot }));
     if let Some(flags) = propagation {
         steps.push(at("/linux/rootfsPropagation", Action::RootPropagation(flags)));
@@ -335,21 +353,9 @@ fn filter(
 /// Nothing that the configuration asks for is silently left out: what this version does not carry
 /// out is refused.
 fn refuse_unsupported(spec: &Spec, linux: &config::Linux) -> Result<()> {
-    let process = spec.process.as_ref();
-    let namespace = |wanted: NamespaceKind| linux.namespaces.iter().any(|n| n.kind == wanted);
     let refused = [
         ("/linux/intelRdt", linux.intel_rdt.is_some()),
-        ("/linux/memoryPolicy", linux.memory_policy.is_some()),
-        ("/linux/personality", linux.personality.is_some()),
         ("/linux/netDevices", !linux.net_devices.is_empty()),
-        ("/linux/timeOffsets", !linux.time_offsets.is_empty()),
-        ("/linux/namespaces", namespace(NamespaceKind::Time)),
-        ("/linux/mountLabel", linux.mount_label.as_deref().is_some_and(|l| !l.is_empty())),
-        ("/process/apparmorProfile", process.is_some_and(|p| given(p.apparmor_profile.as_ref()))),
-        ("/process/selinuxLabel", process.is_some_and(|p| given(p.selinux_label.as_ref()))),
-        ("/process/scheduler", process.is_some_and(|p| p.scheduler.is_some())),
-        ("/process/ioPriority", process.is_some_and(|p| p.io_priority.is_some())),
-        ("/process/execCPUAffinity", process.is_some_and(|p| p.exec_cpu_affinity.is_some())),
         ("/vm", spec.vm.is_some()),
     ];
     for (pointer, asked) in refused {
@@ -360,11 +366,6 @@ fn refuse_unsupported(spec: &Spec, linux: &config::Linux) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whether a string field says something.
-fn given(field: Option<&String>) -> bool {
-    field.is_some_and(|text| !text.is_empty())
 }
 
 /// A string for the kernel. The checks refuse NUL with a better pointer; this holds the line.

@@ -156,6 +156,21 @@ pub(super) fn plan(
     Ok(())
 }
 
+/// Gives the file systems that are made an SELinux context. Those that the kernel fills have their
+/// own.
+pub(super) fn label(label: &str, steps: &mut [Step]) -> Result<()> {
+    for step in steps {
+        let Action::Mount(mount) = &mut step.action else { continue };
+        let Source::Filesystem { kind, options, .. } = &mut mount.source else { continue };
+        let kernels = ["proc", "sysfs", "cgroup2", "mqueue"];
+        if !kernels.iter().any(|kernels| kind.to_bytes() == kernels.as_bytes()) {
+            let value = Some(cstring(label, "/linux/mountLabel")?);
+            options.push(FsOption { index: None, key: CString::from(c"context"), value });
+        }
+    }
+    Ok(())
+}
+
 /// A `cgroup` mount: on v2 the file system itself; on v1 a tmpfs with the container's directory of
 /// every hierarchy bound into it, and the usual links for those mounted together.
 fn cgroups(

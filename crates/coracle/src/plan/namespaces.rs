@@ -1,6 +1,7 @@
 //! `/linux/namespaces` → how the first process is made.
 
 use std::ffi::CString;
+use std::fmt::Write;
 
 use super::cstring;
 use crate::config::{self, NamespaceKind};
@@ -15,6 +16,8 @@ pub struct Namespaces {
     pub join: Vec<Join>,
     /// The id maps of a new user namespace.
     pub id_maps: Option<IdMaps>,
+    /// What is written to timens_offsets of a new time namespace (time_namespaces(7)).
+    pub time_offsets: Option<String>,
 }
 
 /// A namespace to join.
@@ -108,6 +111,13 @@ pub(super) fn plan(linux: &config::Linux) -> Result<Namespaces> {
         };
         plan.id_maps =
             Some(IdMaps { uids: lines(&linux.uid_mappings), gids: lines(&linux.gid_mappings) });
+    }
+    if plan.makes(NamespaceKind::Time) && !linux.time_offsets.is_empty() {
+        let mut lines = String::new();
+        for (clock, offset) in &linux.time_offsets {
+            let _ = writeln!(lines, "{clock} {} {}", offset.secs, offset.nanosecs);
+        }
+        plan.time_offsets = Some(lines);
     }
     Ok(plan)
 }

@@ -34,6 +34,9 @@ impl fmt::Display for Plan {
             let text = format!("mapping gid {} to {}, {} ids", map.container, map.host, map.size);
             line(f, 0, "/linux/gidMappings", &text)?;
         }
+        for offset in self.namespaces.time_offsets.iter().flat_map(|lines| lines.lines()) {
+            line(f, 0, "/linux/timeOffsets", &format!("setting the clock {offset}"))?;
+        }
         for write in &self.cgroup.limits.tasks {
             line(f, 0, &write.pointer(), &write.to_string())?;
         }
