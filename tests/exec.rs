@@ -33,6 +33,25 @@ fn the_command_runs_inside_and_its_exit_code_is_exec_s() {
 }
 
 #[test]
+fn a_filter_is_installed_whether_privileges_can_be_gained_or_not() {
+    let coracle = need!(Coracle::as_root());
+    for forbidden in [true, false] {
+        let filter = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": [],
+                            "syscalls": [{"names": ["sethostname"], "action": "SCMP_ACT_ERRNO"}]});
+        let bundle = coracle
+            .bundle()
+            .sh("sleep 1000")
+            .set("/linux/seccomp", filter)
+            .set("/process/noNewPrivileges", forbidden);
+        coracle.start(&bundle);
+        let look = ["grep", "-E", "^(NoNewPrivs|Seccomp):", "/proc/self/status"];
+        let told = exec(&coracle, &bundle, &[], &look).succeeds().stdout;
+        assert_eq!(told, format!("NoNewPrivs:\t{}\nSeccomp:\t2\n", u8::from(forbidden)));
+        coracle.delete(bundle.id());
+    }
+}
+
+#[test]
 fn every_namespace_and_the_cgroup_are_the_container_s() {
     let coracle = need!(Coracle::as_root());
     let bundle = endless(&coracle);

@@ -257,6 +257,24 @@ fn mounts_come_in_but_never_go_out() {
 }
 
 #[test]
+fn a_shared_mount_shares_both_ways() {
+    let coracle = need!(Coracle::as_root());
+    let source = shared(&coracle, "shared");
+    fs::create_dir(source.join("own")).unwrap();
+    let mount = json!({"destination": "/mnt", "source": source, "options": ["rbind", "rshared"]});
+    // As engines do it: all else but this mount would have been made a slave before.
+    let bundle = coracle.bundle().set("/linux/rootfsPropagation", "shared");
+    let mut bundle = bundle.set("/mounts/-", mount);
+    for set in ["bounding", "permitted", "effective", "inheritable", "ambient"] {
+        bundle = bundle.set(&format!("/process/capabilities/{set}"), json!(["CAP_SYS_ADMIN"]));
+    }
+    let running = coracle.spawn(&bundle.sh("mount -t tmpfs own /mnt/own && echo mounted; sleep 9"));
+    running.prints("mounted");
+    let host = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(host.contains(&format!("{}/own", source.display())), "{host}");
+}
+
+#[test]
 fn the_root_s_propagation_is_slave_unless_told() {
     let coracle = need!(Coracle::as_root());
     // A root file system on a shared mount, as on most hosts.

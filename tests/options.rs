@@ -253,6 +253,24 @@ fn success_is_silent() {
 }
 
 #[test]
+fn cgroups_are_the_manager_s() {
+    let coracle = need!(Coracle::as_root());
+    let bundle = coracle.bundle().remove("/linux/cgroupsPath").sh("cat /proc/self/cgroup");
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let run = |manager: &[&str]| {
+        coracle.call(manager).args(["run", "--bundle"]).args([bundle.path()]).args([bundle.id()])
+    };
+    let told = run(&["--cgroup-manager", "disabled"]).output().succeeds().stdout;
+    assert_eq!(told, own);
+    // What is not carried out is refused, not ignored.
+    run(&["--systemd-cgroup"]).output().fails().says("systemd");
+    run(&["--cgroup-manager=systemd"]).output().fails().says("systemd");
+    run(&["--cgroup-manager", "other"]).output().fails().says("other");
+    run(&["--systemd-cgroup=false"]).output().succeeds();
+    coracle.assert_nothing_left();
+}
+
+#[test]
 fn the_version_names_the_runtime_and_the_specification() {
     let coracle = need!(Coracle::as_root());
     for option in ["--version", "-v"] {

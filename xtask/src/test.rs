@@ -111,7 +111,11 @@ impl Run {
     /// Runs Cargo's tests and counts them.
     fn test(&mut self, profile: &str, name: Option<&str>) {
         let which = match name {
-            Some(name) if self.workspace.join(format!("tests/{name}.rs")).exists() => {
+            Some(name)
+                if [format!("tests/{name}.rs"), format!("tests/{name}/main.rs")]
+                    .iter()
+                    .any(|file| self.workspace.join(file).exists()) =>
+            {
                 format!("--package coracle-tests --test {name}")
             }
             Some(name) => format!("--workspace {name}"),

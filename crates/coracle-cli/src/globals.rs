@@ -53,6 +53,8 @@ pub(crate) struct Globals {
     pub(crate) name: Name,
     /// Where the containers are.
     pub(crate) store: Store,
+    /// Containers stay in the caller's cgroup.
+    pub(crate) no_cgroup: bool,
 }
 
 impl Globals {
@@ -66,7 +68,24 @@ impl Globals {
             Some(root) => std::path::absolute(root).what(|| "finding the state root")?,
             None => default_root(name, log)?,
         };
-        Ok(Self { name, store: Store::new(root) })
+        let no_cgroup = cgroup_manager(matches)?;
+        Ok(Self { name, store: Store::new(root), no_cgroup })
+    }
+}
+
+/// Whether there are to be no cgroups (`--cgroup-manager disabled`, crun's).
+fn cgroup_manager(matches: &ArgMatches) -> Result<bool> {
+    let manager = matches.get_one::<String>("cgroup-manager").map(String::as_str);
+    let systemd = matches.get_one::<bool>("systemd-cgroup").copied().unwrap_or(false);
+    match manager {
+        Some("disabled") => Ok(true),
+        None | Some("cgroupfs") if !systemd => Ok(false),
+        None | Some("cgroupfs" | "systemd") => {
+            Err(Error::new("this version does not have systemd make cgroups")
+                .help("choose the engine's cgroupfs driver: --cgroup-manager=cgroupfs for podman"))
+        }
+        Some(other) => Err(Error::new(format!("unknown cgroup manager {other:?}"))
+            .help("the managers are cgroupfs, systemd and disabled")),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod cgroup;
 pub mod config;
 pub mod container;
+pub mod embed;
 pub mod error;
 pub mod plan;
 pub mod seccomp;

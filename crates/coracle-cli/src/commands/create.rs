@@ -9,13 +9,13 @@ use crate::globals::Globals;
 use crate::log::Log;
 
 pub(super) fn main(options: &ArgMatches, globals: &Globals, log: &mut Log) -> Result<u8> {
-    let request = Request { detached: true, ..request(options) };
+    let request = Request { detached: true, ..request(options, globals) };
     container::create(&globals.store, &request, &mut |message| log.warn(message))?;
     Ok(0)
 }
 
 /// The options that `create` and `run` share.
-pub(super) fn request(options: &ArgMatches) -> Request {
+pub(super) fn request(options: &ArgMatches, globals: &Globals) -> Request {
     Request {
         id: id(options).to_owned(),
         bundle: path(options, "bundle").unwrap_or_default(),
@@ -25,5 +25,6 @@ pub(super) fn request(options: &ArgMatches) -> Request {
         preserve_fds: options.get_one("preserve-fds").copied().unwrap_or(0),
         start: false,
         detached: false,
+        no_cgroup: globals.no_cgroup,
     }
 }

@@ -10,7 +10,7 @@ use crate::log::Log;
 
 pub(super) fn main(options: &ArgMatches, globals: &Globals, log: &mut Log) -> Result<u8> {
     let detached = flag(options, "detach");
-    let request = Request { start: true, detached, ..create::request(options) };
+    let request = Request { start: true, detached, ..create::request(options, globals) };
     // Before anything is made, so that no signal falls between.
     let signals = if detached {
         None

@@ -42,6 +42,8 @@ pub struct Request {
     pub start: bool,
     /// Nobody here will serve a terminal: `create`, `run --detach`.
     pub detached: bool,
+    /// The container stays in the runtime's own cgroup: crun's `--cgroup-manager disabled`.
+    pub no_cgroup: bool,
 }
 
 /// A container that was made.
@@ -76,7 +78,17 @@ pub fn prepare(request: &Request) -> Result<(Vec<u8>, Spec, Plan)> {
         no_new_keyring: request.no_new_keyring,
         preserve_fds: request.preserve_fds,
     };
-    let plan = plan::build(&spec, &options, &super::look_at_host()?)?;
+    let mut host = super::look_at_host()?;
+    if request.no_cgroup {
+        // What a cgroup mount shows then.
+        host.own_cgroups = std::fs::read_to_string("/proc/self/cgroup").ok();
+    }
+    let plan = plan::build(&spec, &options, &host)?;
+    if request.no_cgroup && !plan.cgroup.limits.is_empty() {
+        return Err(Error::new("limits cannot be set without a cgroup")
+            .at("/linux/resources", None)
+            .help("take them out, or leave --cgroup-manager disabled out"));
+    }
     Ok((raw, spec, plan))
 }
 
@@ -110,7 +122,12 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
         // For `events`, `update`, and engines that read the files themselves.
         every_controller: true,
     };
-    let made = undo.cgroup.insert(Cgroup::make(&plan.cgroup.location, &wanted)?);
+    let made = if request.no_cgroup {
+        Cgroup::from_paths(&std::collections::BTreeMap::new())
+    } else {
+        Cgroup::make(&plan.cgroup.location, &wanted)?
+    };
+    let made = undo.cgroup.insert(made);
     made.set_limits(&plan.cgroup.limits.first)?;
 
     // In a user namespace, nothing is a privilege over the host.
@@ -144,7 +161,9 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     }
     // While init is at its mounts: what is allowed counts from its program on, and init makes no
     // device that it then opens.
-    made.set_devices(&cgroup::effective_rules(&plan.cgroup.devices))?;
+    if !request.no_cgroup {
+        made.set_devices(&cgroup::effective_rules(&plan.cgroup.devices))?;
+    }
     made.set_limits(&plan.cgroup.limits.tasks)?;
     let mut record = record;
     record.init_process_pid = child.pid;

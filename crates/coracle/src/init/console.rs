@@ -1,6 +1,7 @@
 //! The container's terminal: a pair from the devpts just mounted, opened and bound by descriptor
 //! (CVE-2025-52565), so that no path of the image decides what /dev/console is.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid, fchown, fstat, openat};
@@ -45,16 +46,28 @@ pub(super) fn open(
 
 /// The multiplexer of the container's devpts, or the host's if the container has none.
 fn multiplexer(root: &Root) -> Result<OwnedFd, Failed> {
+    const PATH: &CStr = c"dev/pts/ptmx";
     let flags = OFlags::RDWR | OFlags::NOCTTY;
-    let master = match root.open(c"dev/pts/ptmx", flags) {
+    // Looked at before it is opened: the image may have another device there, and opening it may
+    // do something.
+    let master = match root.open(PATH, OFlags::PATH) {
         Err(Errno::NOENT | Errno::NOTDIR) => {
             openat(CWD, c"/dev/ptmx", flags | OFlags::CLOEXEC, Mode::empty())
         }
-        result => result,
+        Ok(found) => {
+            check_multiplexer(&found)?;
+            root.open(PATH, flags)
+        }
+        Err(errno) => Err(errno),
     }
     .part(Operation::OpenPtmx)?;
-    let stat = fstat(&master).part(Operation::OpenPtmx)?;
+    check_multiplexer(&master)?;
+    Ok(master)
+}
+
+fn check_multiplexer(file: &OwnedFd) -> Outcome {
+    let stat = fstat(file).part(Operation::OpenPtmx)?;
     let is_ptmx = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && stat.st_rdev == rustix::fs::makedev(5, 2);
-    if is_ptmx { Ok(master) } else { Err(Failed::new(Operation::NotPtmx, Errno::NODEV)) }
+    if is_ptmx { Ok(()) } else { Err(Failed::new(Operation::NotPtmx, Errno::NODEV)) }
 }

@@ -244,12 +244,18 @@ fn shed_capabilities(steps: &[Step]) -> Result<(), Errno> {
         _ => None,
     });
     let (false, Some(sets)) = (makes_root, user) else { return Ok(()) };
+    // A filter that is installed while privileges are held takes this one (seccomp(2)).
+    let filter = steps
+        .iter()
+        .take_while(|step| !matches!(step.action, Action::User(_)))
+        .any(|step| matches!(step.action, Action::Seccomp(_)));
+    let filter = if filter { CapabilitySet::SYS_ADMIN } else { CapabilitySet::empty() };
     let program = sets.bounding | sets.permitted | sets.effective | sets.inheritable | sets.ambient;
     let steps = CapabilitySet::SETPCAP
         | CapabilitySet::SETUID
         | CapabilitySet::SETGID
         | CapabilitySet::CHOWN;
-    let keep = CapabilitySet::from_bits_retain(program) | steps;
+    let keep = CapabilitySet::from_bits_retain(program) | steps | filter;
     let held = capabilities(None)?;
     let kept = CapabilitySets {
         effective: held.effective & keep,

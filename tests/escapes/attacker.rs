@@ -6,7 +6,7 @@
 #![allow(unsafe_code, clippy::print_stdout, clippy::zombie_processes)]
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use coracle_tests::Bundle;
@@ -40,7 +40,7 @@ fn watch() {
     let mut last: u32 = thread.file_name().unwrap().to_str().unwrap().parse().unwrap();
     loop {
         // Process numbers are given out in order.
-        for pid in last + 1..last + 4 {
+        for pid in last + 1..last + 40 {
             let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
             let mut seen = String::new();
             let mut at = Some(status);
@@ -121,9 +121,9 @@ fn write_descriptor_5() {
     if answer == 0 {
         println!("made writable");
     }
-    // Opening for writing is what does the harm; it need not be done.
-    match fs::File::options().write(true).open("/proc/self/fd/5") {
-        Ok(_) => println!("opened for writing"),
-        Err(error) => println!("not opened: {error}"),
+    let file = fs::File::options().append(true).open("/proc/self/fd/5");
+    match file.and_then(|mut file| file.write_all(b"spoilt")) {
+        Ok(()) => println!("written"),
+        Err(error) => println!("refused: {error}"),
     }
 }
