@@ -160,7 +160,7 @@ pub(crate) fn command(name: Name) -> Command {
         .subcommands(commands())
 }
 
-fn commands() -> [Command; 16] {
+fn commands() -> [Command; 17] {
     [
         Command::new("create").about("Make a container").defer(create),
         Command::new("delete")
@@ -174,6 +174,7 @@ fn commands() -> [Command; 16] {
                     .arg(flag("stats", "Tell it once, at once"))
             }),
         Command::new("exec").about("Run one more program in a container").defer(exec),
+        Command::new("features").about("Print what this runtime can do"),
         Command::new("hello").about("Make and run a first container, and show each step"),
         Command::new("kill").about("Send a signal to a container").defer(|c| {
             c.arg(id())

@@ -5,6 +5,7 @@ pub mod config;
 pub mod container;
 pub mod embed;
 pub mod error;
+pub mod features;
 pub mod plan;
 pub mod seccomp;
 pub mod store;

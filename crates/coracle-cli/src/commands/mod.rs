@@ -4,6 +4,7 @@ mod create;
 mod delete;
 mod events;
 mod exec;
+mod features;
 mod hello;
 mod kill;
 mod list;
@@ -38,6 +39,7 @@ pub(crate) fn run(
         "delete" => delete::main(options, globals, log),
         "events" => events::main(options, globals),
         "exec" => exec::main(options, globals),
+        "features" => features::main(),
         "hello" => hello::main(),
         "kill" => kill::main(options, globals),
         "list" => list::main(options, globals, log),

@@ -17,7 +17,7 @@ use crate::wire::{Message, Operation, Wire};
 ///
 /// A container one of whose hooks fails is removed, and followed by its poststop hooks (runtime.md,
 /// "Lifecycle"). What goes wrong with those goes to `warn`.
-pub fn start(store: &Store, id: &str, warn: &mut impl FnMut(&str)) -> Result<()> {
+pub fn start(store: &Store, id: &str, mut warn: impl FnMut(&str)) -> Result<()> {
     let entry = store.open(id)?;
     entry.lock()?;
     let record = entry.read()?;
@@ -40,7 +40,7 @@ pub fn start(store: &Store, id: &str, warn: &mut impl FnMut(&str)) -> Result<()>
                 entry.mark_started();
                 let (spec, plan) = plan_again(&entry, &record)?;
                 if failure.operation == Operation::Hook {
-                    super::delete::destroy(&entry, &record, warn)?;
+                    super::delete::destroy(&entry, &record, &mut warn)?;
                 }
                 return Err(launch::explain(&failure, &plan, &spec));
             }
@@ -59,7 +59,7 @@ pub fn start(store: &Store, id: &str, warn: &mut impl FnMut(&str)) -> Result<()>
     entry.unlock();
     poststart(&entry, &record).or_else(|error| {
         entry.lock()?;
-        super::delete::destroy(&entry, &record, warn)?;
+        super::delete::destroy(&entry, &record, &mut warn)?;
         Err(error)
     })
 }

@@ -350,6 +350,17 @@ fn filter(
     seccomp::compile(profile, seccomp::native(), unknown).map(Some)
 }
 
+/// Whether a mount option is known and carried out, and is no file system's own.
+pub fn knows_mount_option(option: &str) -> bool {
+    use mount_options::{Meaning, meaning};
+    !matches!(meaning(option), Meaning::Own | Meaning::Unsupported)
+}
+
+/// Whether everything that this specification asks for is carried out.
+pub fn carries_out(spec: &Spec) -> bool {
+    refuse_unsupported(spec, spec.linux.as_ref().unwrap_or(&config::Linux::default())).is_ok()
+}
+
 /// Nothing that the configuration asks for is silently left out: what this version does not carry
 /// out is refused.
 fn refuse_unsupported(spec: &Spec, linux: &config::Linux) -> Result<()> {

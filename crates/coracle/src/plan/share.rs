@@ -133,18 +133,6 @@ fn memory_policy(policy: &MemoryPolicy) -> Result<Action> {
     Ok(Action::MemoryPolicy { mode, nodes: bits(list, MOST_NODES, "/linux/memoryPolicy/nodes")? })
 }
 
-/// The names of the modes and flags of a memory policy that are known.
-pub(crate) fn memory_policies() -> (&'static [MemoryPolicyMode], &'static [MemoryPolicyFlag]) {
-    use MemoryPolicyFlag::{NumaBalancing, RelativeNodes, StaticNodes};
-    use MemoryPolicyMode::{
-        Bind, Default, Interleave, Local, Preferred, PreferredMany, WeightedInterleave,
-    };
-    (
-        &[Default, Bind, Interleave, WeightedInterleave, Preferred, PreferredMany, Local],
-        &[NumaBalancing, RelativeNodes, StaticNodes],
-    )
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

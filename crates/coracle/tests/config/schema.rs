@@ -47,6 +47,13 @@ impl Schema {
         faults
     }
 
+    /// What the schema has against a features structure.
+    pub(crate) fn faults_of_features(&self, features: &Value) -> Vec<String> {
+        let (name, mut faults) = ("features-schema.json", Vec::new());
+        self.check(name, &self.0[name], features, "", &mut faults);
+        faults
+    }
+
     /// The pointers of all properties that the schema names below `pointer`, `*` standing for any
     /// element or key.
     pub(crate) fn properties(&self) -> BTreeSet<String> {
