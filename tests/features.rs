@@ -68,7 +68,8 @@ fn every_namespace() {
         "mount" => "mnt",
         other => other,
     });
-    let script = files.map(|file| format!("readlink /proc/self/ns/{file};")).collect::<String>();
+    let script = files.map(|file| format!("readlink /proc/self/ns/{file}"));
+    let script = script.collect::<Vec<_>>().join("; ");
     let bundle =
         bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map).sh(&script);
     let told = coracle.run(&bundle).succeeds().stdout;

@@ -403,3 +403,48 @@ fn how_readily_it_is_killed() {
         coracle.delete(bundle.id());
     }
 }
+
+#[test]
+fn shares_of_cache_without_resctrl_are_refused() {
+    let coracle = need!(Coracle::as_root());
+    if fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - resctrl ") {
+        return coracle_tests::skipped("needs a machine without resctrl");
+    }
+    let bundle = coracle.bundle().set("/linux/intelRdt/closID", "gold");
+    refused(&coracle, &bundle, &["/linux/intelRdt", "no resctrl file system is mounted"]);
+}
+
+#[test]
+fn other_platforms_are_kept_and_warned_of_and_a_virtual_machine_is_refused() {
+    let coracle = need!(Coracle::as_root());
+    let bundle = coracle
+        .bundle()
+        .set("/windows", json!({"layerFolders": ["C:"]}))
+        .set("/zos", json!({}))
+        .set("/process/user/username", "Administrator")
+        .sh("sleep 1000");
+    let told = coracle.create(&bundle);
+    for place in ["/windows", "/zos", "/process/user/username"] {
+        assert!(told.stderr.contains(&format!("[config.json: {place}]")), "{place}");
+    }
+    let kept = fs::read_to_string(coracle.state_directory().join(bundle.id()).join("config.json"));
+    let kept: Value = kept.unwrap().parse().unwrap();
+    assert_eq!(kept["windows"]["layerFolders"][0], "C:");
+    coracle.delete(bundle.id());
+
+    let bundle = coracle.bundle().set("/vm", json!({"kernel": {"path": "/boot/vmlinuz"}}));
+    refused(&coracle, &bundle, &["/vm", "virtual machines"]);
+}
+
+#[test]
+fn a_write_to_proc_does_not_land_elsewhere() {
+    let coracle = need!(Coracle::as_root());
+    let sysctl = "/proc/sys/net/ipv4/ip_forward";
+    let bundle = coracle.bundle().set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}));
+    let script = format!("mount --bind /dev/null {sysctl} && exec \"$@\"");
+    let told = coracle
+        .with_bundle("create", &bundle, &[])
+        .through(["unshare", "--mount", "sh", "-c", &script, "sh"]);
+    told.output().fails().says("/linux/sysctl/net.ipv4.ip_forward").says("mounted over");
+    coracle.assert_nothing_left();
+}

@@ -7,6 +7,7 @@ pub mod embed;
 pub mod error;
 pub mod features;
 pub mod plan;
+pub mod resctrl;
 pub mod seccomp;
 pub mod store;
 

@@ -20,6 +20,7 @@ use crate::init::{Gate, HookFailed, Setup};
 use crate::launch::{self, Child, hooks};
 use crate::lsm;
 use crate::plan::{self, Action, Plan};
+use crate::resctrl::{Group, Resctrl};
 use crate::store::{self, Entry, Record, RecordConfig, RecordMount, RecordOptions, Store};
 use crate::wire::Message;
 
@@ -107,9 +108,13 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     check_host(&spec, &plan, request)?;
     lsm::check(spec.process.as_ref(), spec.linux.as_ref())?;
     let console = request.handover.console()?;
+    let group = match &plan.resctrl {
+        Some(wanted) => Some(Resctrl::find()?.group(wanted, &request.id)),
+        None => None,
+    };
     let entry = store.reserve(&request.id)?;
-    let record = first_record(&entry, &spec, &plan, request);
-    let mut undo = Undo { entry: &entry, cgroup: None, child: None, done: false, warn };
+    let record = first_record(&entry, &spec, &plan, request, group.as_ref());
+    let mut undo = Undo { entry: &entry, cgroup: None, group, child: None, done: false, warn };
     entry.write(&record)?;
     entry.write_config(&bytes)?;
     let gate = if request.start { Gate::Parent } else { gate(&entry)? };
@@ -129,6 +134,10 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     };
     let made = undo.cgroup.insert(made);
     made.set_limits(&plan.cgroup.limits.first)?;
+    if let Some(group) = &mut undo.group {
+        group.make()?;
+        group.write_schemata()?;
+    }
 
     // In a user namespace, nothing is a privilege over the host.
     let asks = plan.takes_share() && !plan.rootless && plan.namespaces.has(NamespaceKind::User);
@@ -158,6 +167,9 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     }
     if let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) {
         made.enter(pid, child.born_in_cgroup)?;
+    }
+    if let Some(group) = &undo.group {
+        group.enter(child.pid)?;
     }
     // While init is at its mounts: what is allowed counts from its program on, and init makes no
     // device that it then opens.
@@ -272,10 +284,18 @@ fn check_host(spec: &Spec, plan: &Plan, request: &Request) -> Result<()> {
 }
 
 /// What goes on record before anything else is made: all that has to be undone.
-fn first_record(entry: &Entry, spec: &Spec, plan: &Plan, request: &Request) -> Record {
+fn first_record(
+    entry: &Entry,
+    spec: &Spec,
+    plan: &Plan,
+    request: &Request,
+    group: Option<&Group<'_>>,
+) -> Record {
     let mut labels: Vec<String> =
         spec.annotations.iter().map(|(key, value)| format!("{key}={value}")).collect();
     labels.push(format!("bundle={}", plan.bundle.display()));
+    let text =
+        |path: Option<&Path>| path.map_or_else(String::new, |path| path.display().to_string());
     let mount = |mount: &Mount| {
         let bind = mount.options.iter().any(|option| option == "bind" || option == "rbind");
         let device = if bind { Some("bind") } else { mount.kind.as_deref() };
@@ -300,7 +320,10 @@ fn first_record(entry: &Entry, spec: &Spec, plan: &Plan, request: &Request) -> R
             no_new_keyring: request.no_new_keyring,
             preserve_fds: request.preserve_fds,
             own_pids: plan.namespaces.has(NamespaceKind::Pid),
+            own_resctrl: plan.resctrl.as_ref().is_some_and(|wanted| wanted.class.is_none()),
         },
+        intel_rdt_path: text(group.map(Group::directory)),
+        intel_rdt_mon_path: text(group.and_then(Group::monitoring)),
         ..Record::default()
     }
 }
@@ -380,6 +403,7 @@ fn container_hooks(
 struct Undo<'a> {
     entry: &'a Entry,
     cgroup: Option<Cgroup>,
+    group: Option<Group<'a>>,
     child: Option<Child>,
     done: bool,
     warn: &'a mut dyn FnMut(&str),
@@ -397,6 +421,9 @@ impl Drop for Undo<'_> {
         }
         if let Some(cgroup) = &mut self.cgroup {
             let _ = cgroup.undo();
+        }
+        if let Some(group) = &mut self.group {
+            group.undo();
         }
         // A container that existed is followed by its poststop hooks (runtime.md, "Lifecycle"):
         // they undo what other hooks did.

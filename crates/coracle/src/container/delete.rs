@@ -11,6 +11,7 @@ use crate::cgroup::Cgroup;
 use crate::config::Spec;
 use crate::error::{Error, Kind, Result};
 use crate::launch::hooks;
+use crate::resctrl;
 use crate::store::{Entry, Record, Store};
 use crate::sys::signal;
 
@@ -59,6 +60,9 @@ pub(super) fn destroy(entry: &Entry, record: &Record, warn: &mut impl FnMut(&str
             cgroup.kill_all(Signal::KILL)?;
         }
         cgroup.remove()?;
+    }
+    if let Some((group, monitoring)) = record.resctrl() {
+        resctrl::remove(group, record.options.own_resctrl, monitoring)?;
     }
     let config = entry.read_config().unwrap_or_default();
     entry.remove()?;

@@ -14,6 +14,7 @@ use crate::init::{Gate, Setup};
 use crate::launch::{self, Joined};
 use crate::lsm;
 use crate::plan::{self, namespaces};
+use crate::resctrl;
 use crate::store::Store;
 use crate::sys::schedule::set_affinity;
 use crate::wire::Message;
@@ -84,6 +85,9 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
     let child = attached.child();
     if let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) {
         cgroup.enter(pid, child.born_in_cgroup)?;
+    }
+    if let Some((group, monitoring)) = record.resctrl() {
+        resctrl::enter(group, monitoring, child.pid)?;
     }
     child.tell(&Message::Continue)?;
     let mut terminal = None;

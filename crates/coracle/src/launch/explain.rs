@@ -134,6 +134,9 @@ fn help(failure: &Failure, action: &Action) -> Option<&'static str> {
         (Action::OomScore(_), _, Errno::ACCESS) => {
             Some("lowering it takes CAP_SYS_RESOURCE; ask for more, or leave it out")
         }
+        (Action::WriteProc { .. }, _, Errno::XDEV | Errno::NOTDIR) => {
+            Some("something is mounted over the files of /proc")
+        }
         (Action::Label { attribute, .. }, _, errno) => label_help(*attribute, errno),
         (Action::Scheduling(_), _, Errno::PERM) => Some(
             "it takes CAP_SYS_NICE, and with groups of real-time tasks realtimeRuntime in \

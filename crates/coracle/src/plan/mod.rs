@@ -32,7 +32,7 @@ pub use step::{
 use crate::cgroup::{self, DeviceRule};
 use crate::config::{self, NamespaceKind, Spec};
 use crate::error::{Error, Result};
-use crate::seccomp;
+use crate::{resctrl, seccomp};
 
 /// A container, ready to be made.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub struct Plan {
     pub namespaces: Namespaces,
     /// The container's cgroup.
     pub cgroup: Cgroup,
+    /// Its groups of resctrl.
+    pub resctrl: Option<resctrl::Wanted>,
     /// What init does, in order.
     pub steps: Vec<Step>,
     /// What it becomes.
@@ -147,6 +149,7 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
         rootfs,
         namespaces,
         cgroup,
+        resctrl: linux.intel_rdt.as_ref().map(resctrl::Wanted::new),
         steps,
         program,
         terminal,
@@ -364,17 +367,16 @@ pub fn carries_out(spec: &Spec) -> bool {
 /// Nothing that the configuration asks for is silently left out: what this version does not carry
 /// out is refused.
 fn refuse_unsupported(spec: &Spec, linux: &config::Linux) -> Result<()> {
-    let refused = [
-        ("/linux/intelRdt", linux.intel_rdt.is_some()),
-        ("/linux/netDevices", !linux.net_devices.is_empty()),
-        ("/vm", spec.vm.is_some()),
-    ];
-    for (pointer, asked) in refused {
-        if asked {
-            return Err(Error::new("this version does not carry out this part of config.json")
-                .at(pointer, None)
-                .help("take it out, if the container can do without"));
-        }
+    // The container would be isolated by less than it asks for.
+    if spec.vm.is_some() {
+        return Err(Error::new("this runtime makes no virtual machines").at("/vm", None).help(
+            "take it out, if the container can do without, or use a runtime that makes them",
+        ));
+    }
+    if !linux.net_devices.is_empty() {
+        return Err(Error::new("this version does not carry out this part of config.json")
+            .at("/linux/netDevices", None)
+            .help("take it out, if the container can do without"));
     }
     Ok(())
 }

@@ -20,6 +20,13 @@ impl fmt::Display for Plan {
         for write in &self.cgroup.limits.first {
             line(f, 0, &write.pointer(), &write.to_string())?;
         }
+        if let Some(wanted) = &self.resctrl {
+            let class = wanted.class.as_deref().unwrap_or("of its own");
+            line(f, 0, "/linux/intelRdt", &format!("taking the class of service {class}"))?;
+            for (pointer, schema) in &wanted.lines {
+                line(f, 0, pointer, &format!("giving it {schema}"))?;
+            }
+        }
         for join in &self.namespaces.join {
             let origin = format!("/linux/namespaces/{}", join.index);
             line(f, 0, &origin, &format!("joining {}", join.path.to_string_lossy()))?;

@@ -27,6 +27,8 @@ fn names<'a>(features: &'a Value, pointer: &str) -> Vec<&'a str> {
 fn accepts(pointer: &str, value: Value) {
     let mut spec = serde_json::to_value(full()).unwrap();
     *spec.pointer_mut(pointer).expect(pointer) = value;
+    // Only some actions have one.
+    spec["linux"]["seccomp"].as_object_mut().unwrap().remove("defaultErrnoRet");
     let parsed = Spec::parse(spec.to_string().as_bytes());
     parsed.and_then(|spec| config::check(&spec)).unwrap_or_else(|error| panic!("{error}"));
 }

@@ -203,6 +203,9 @@ fn matches(pattern: &str, text: &str) -> bool {
         "^RLIMIT_[A-Z]+$" => text
             .strip_prefix("RLIMIT_")
             .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_uppercase())),
+        "^CAP_[A-Z_]+$" => text
+            .strip_prefix("CAP_")
+            .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')),
         "^[cbup]$" => ["c", "b", "u", "p"].contains(&text),
         "^[1-9][0-9]*[KMG]B$" => {
             let digits = ["KB", "MB", "GB"].iter().find_map(|unit| text.strip_suffix(unit));
