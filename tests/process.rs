@@ -439,12 +439,13 @@ fn other_platforms_are_kept_and_warned_of_and_a_virtual_machine_is_refused() {
 #[test]
 fn a_write_to_proc_does_not_land_elsewhere() {
     let coracle = need!(Coracle::as_root());
-    let sysctl = "/proc/sys/net/ipv4/ip_forward";
-    let bundle = coracle.bundle().set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}));
+    // Those of networks are other files in each namespace; this is one file for all.
+    let sysctl = "/proc/sys/kernel/domainname";
+    let bundle = coracle.bundle().set("/linux/sysctl", json!({"kernel.domainname": "example"}));
     let script = format!("mount --bind /dev/null {sysctl} && exec \"$@\"");
     let told = coracle
         .with_bundle("create", &bundle, &[])
         .through(["unshare", "--mount", "sh", "-c", &script, "sh"]);
-    told.output().fails().says("/linux/sysctl/net.ipv4.ip_forward").says("mounted over");
+    told.output().fails().says("/linux/sysctl/kernel.domainname").says("mounted over");
     coracle.assert_nothing_left();
 }
