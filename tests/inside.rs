@@ -264,6 +264,9 @@ pub(crate) fn the_process_is_as_described(coracle: &Coracle) {
     let bundle = coracle.bundle().set("/process/env", given.to_vec());
     assert_eq!(environment(bundle), given);
 
+    let bundle = coracle.bundle().set("/process/oomScoreAdj", 500);
+    assert_eq!(look(coracle, bundle, "cat /proc/self/oom_score_adj"), "500\n");
+
     let bundle = coracle.bundle().set("/process/cwd", "/etc");
     assert_eq!(look(coracle, bundle, "pwd; ls passwd"), "/etc\npasswd\n");
     let bundle = coracle.bundle().set("/process/cwd", "/not/yet/there");

@@ -435,17 +435,3 @@ fn other_platforms_are_kept_and_warned_of_and_a_virtual_machine_is_refused() {
     let bundle = coracle.bundle().set("/vm", json!({"kernel": {"path": "/boot/vmlinuz"}}));
     refused(&coracle, &bundle, &["/vm", "virtual machines"]);
 }
-
-#[test]
-fn a_write_to_proc_does_not_land_elsewhere() {
-    let coracle = need!(Coracle::as_root());
-    // Those of networks are other files in each namespace; this is one file for all.
-    let sysctl = "/proc/sys/kernel/domainname";
-    let bundle = coracle.bundle().set("/linux/sysctl", json!({"kernel.domainname": "example"}));
-    let script = format!("mount --bind /dev/null {sysctl} && exec \"$@\"");
-    let told = coracle
-        .with_bundle("create", &bundle, &[])
-        .through(["unshare", "--mount", "sh", "-c", &script, "sh"]);
-    told.output().fails().says("/linux/sysctl/kernel.domainname").says("mounted over");
-    coracle.assert_nothing_left();
-}

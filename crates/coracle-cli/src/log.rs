@@ -51,7 +51,7 @@ impl Log {
         if let Some(help) = error.advice() {
             let _ = writeln!(text, "  help: {help}");
         }
-        say(&text, false);
+        say(&printable(&text), false);
         self.line("error", &error.to_string());
     }
 
@@ -59,7 +59,7 @@ impl Log {
     /// engines read standard error as a sign of failure.
     pub(crate) fn warn(&mut self, message: &str) {
         if self.file.is_none() {
-            say(&format!("warning: {message}\n"), false);
+            say(&printable(&format!("warning: {message}\n")), false);
         }
         self.line("warning", message);
     }
@@ -91,6 +91,12 @@ impl Log {
         // error that is being told.
         let _ = file.write_all(line.as_bytes());
     }
+}
+
+/// Text for a terminal: what a container said may be in it, and must not move the cursor.
+fn printable(text: &str) -> String {
+    let harmless = |letter: char| !letter.is_control() || matches!(letter, '\n' | '\t');
+    text.chars().map(|letter| if harmless(letter) { letter } else { '\u{fffd}' }).collect()
 }
 
 /// Prints what a command was asked for. A reader that went away has read enough.

@@ -54,3 +54,57 @@ pub(crate) fn read_file(path: &str) -> Result<Vec<u8>, Errno> {
     text.truncate(length);
     Ok(text)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::print_stdout)]
+mod tests {
+    use rustix::mount::{MountPropagationFlags, mount, mount_bind, mount_change};
+
+    use super::*;
+
+    /// Does something in a mount namespace of a thread's own.
+    fn among_other_mounts(work: impl FnOnce() + Send + 'static) {
+        let thread = std::thread::spawn(|| {
+            if crate::sys::process::unshare(libc::CLONE_NEWNS).is_err() {
+                return println!("skipped: needs the right to make a mount namespace");
+            }
+            mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+            work();
+        });
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_file_below_proc_is_written_and_read() {
+        let text = read_file("self/coredump_filter").unwrap();
+        let text = String::from_utf8(text).unwrap();
+        write(None, "coredump_filter", &format!("0x{}", text.trim())).unwrap();
+        assert_eq!(read_file("self/coredump_filter").unwrap(), text.as_bytes());
+        assert_eq!(write(None, "no-such-file", "x"), Err(Errno::NOENT));
+    }
+
+    #[test]
+    fn what_is_mounted_over_a_file_is_not_written() {
+        among_other_mounts(|| {
+            let file = format!("/proc/{}/coredump_filter", std::process::id());
+            mount_bind("/dev/null", file).unwrap();
+            assert_eq!(write(None, "coredump_filter", "0x33"), Err(Errno::XDEV));
+        });
+    }
+
+    #[test]
+    fn a_proc_that_is_none_or_a_part_of_one_is_refused() {
+        among_other_mounts(|| {
+            mount_bind("/proc/sys", "/proc").unwrap();
+            assert_eq!(write(None, "coredump_filter", "0x33"), Err(Errno::NOTDIR));
+            mount("none", "/proc", "tmpfs", rustix::mount::MountFlags::empty(), None).unwrap();
+            assert_eq!(write(None, "coredump_filter", "0x33"), Err(Errno::NOTDIR));
+        });
+    }
+
+    #[test]
+    fn no_link_leads_out() {
+        assert_eq!(write_file("self/root/etc/passwd", b"x"), Err(Errno::LOOP));
+        assert!(write_file("../etc/passwd", b"x").is_err());
+    }
+}

@@ -1,5 +1,4 @@
-//! What a process gets of the machine beyond its cgroup: limits, scheduling, priorities, and how
-//! readily it is killed when memory runs out.
+//! What a process gets of the machine beyond its cgroup: limits, scheduling, priorities.
 //!
 //! More than it has takes a privilege over the host. A process in a user namespace does not have
 //! it, nor does one that gave its own up before it entered a container; then its parent, which may
@@ -19,7 +18,6 @@ pub(crate) fn apply(action: &Action, of: Option<Pid>) -> Result<(), Errno> {
         Action::Scheduling(scheduling) => schedule::set_scheduling(pid, scheduling),
         // It leads a session, and so a process group of its own number.
         Action::IoPriority(priority) => schedule::set_io_priority(pid, *priority),
-        Action::OomScore(score) => crate::procfs::write(of, "oom_score_adj", &score.to_string()),
         _ => Err(Errno::INVAL),
     }
 }

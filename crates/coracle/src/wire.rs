@@ -60,6 +60,11 @@ pub(crate) struct Failure {
 impl Failure {
     /// In place of a step's index: the process between the parent and init failed.
     pub(crate) const STAGE: u32 = u32::MAX;
+
+    /// A failure of that process.
+    pub(crate) fn of_stage(operation: Operation, detail: u32, errno: Errno) -> Self {
+        Self { step: Self::STAGE, operation, detail, errno, words: Vec::new() }
+    }
 }
 
 /// Declares the operations within steps with their words, so that both stay together.
@@ -183,10 +188,12 @@ operations! {
     CloseFiles => "closing inherited files",
     /// setns(2); detail is the namespace's index.
     JoinNamespace => "joining a namespace",
-    /// unshare(2) and writing timens_offsets.
-    SetClocks => "setting the clocks of the time namespace",
     /// clone3(2) after joining.
     Clone => "making the process",
+    /// unshare(2).
+    MakeNamespace => "making a namespace",
+    /// Writing timens_offsets.
+    SetClocks => "setting the clocks of its time namespace",
     /// Writing cgroup.procs.
     EnterCgroup => "entering the cgroup",
     /// No process was given, so there is nothing to start.

@@ -17,6 +17,7 @@ use crate::cgroup::{self, Cgroup};
 use crate::config::{self, Config, Mount, NamespaceKind, Spec};
 use crate::error::{Context, Error, Result};
 use crate::init::{Gate, HookFailed, Setup};
+use crate::launch::net_devices::{self, Moved};
 use crate::launch::{self, Child, hooks};
 use crate::lsm;
 use crate::plan::{self, Action, Plan};
@@ -114,11 +115,12 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     };
     let entry = store.reserve(&request.id)?;
     let record = first_record(&entry, &spec, &plan, request, group.as_ref());
-    let mut undo = Undo { entry: &entry, cgroup: None, group, child: None, done: false, warn };
+    let mut undo =
+        Undo { entry: &entry, cgroup: None, group, child: None, devices: None, done: false, warn };
     entry.write(&record)?;
     entry.write_config(&bytes)?;
     let gate = if request.start { Gate::Parent } else { gate(&entry)? };
-    let joined = launch::open_namespaces(&plan.namespaces)?;
+    let way = launch::Way::new(&plan.namespaces)?;
 
     let wanted = cgroup::Request {
         rootless: plan.rootless,
@@ -146,6 +148,7 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
         && !plan.terminal
         && !plan.has_runtime_hooks()
         && !plan.has_listener()
+        && plan.net_devices.is_empty()
         && !asks;
     let run_hooks = |action: &Action| container_hooks(action, &spec, &record, &plan);
     let setup = Setup {
@@ -154,13 +157,13 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
         preserve_fds: request.preserve_fds,
         says_ready: !at_once,
         privileged_parent: asks,
-        time_offsets: plan.namespaces.time_offsets.as_deref(),
         awaits_maps: plan.namespaces.id_maps.is_some(),
         terminal_owner: spec.process.as_ref().map(|process| process.user.uid),
+        oom_score_adj: plan.oom_score_adj,
         hooks: &run_hooks,
     };
     let directory = made.dir_fd()?;
-    let child = launch::spawn(&joined, plan.namespaces.new, directory, &setup, gate)?;
+    let child = launch::spawn(&way, directory, &setup, gate)?;
     let child = undo.child.insert(child);
     if let Some(maps) = &plan.namespaces.id_maps {
         child.map_ids(maps)?;
@@ -183,6 +186,9 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     record.cgroup_paths = made.paths();
     record.namespace_paths = namespace_paths(child.pid);
     entry.write(&record)?;
+    if !plan.net_devices.is_empty() {
+        undo.devices = Some(net_devices::move_in(&plan.net_devices, child.pid)?);
+    }
     child.tell(&Message::Continue)?;
 
     let terminal =
@@ -270,17 +276,7 @@ fn check_host(spec: &Spec, plan: &Plan, request: &Request) -> Result<()> {
         .at("/process/terminal", Some("false".into()))
         .help("leave --console-socket out, or set terminal to true"));
     }
-    for number in 3..3u32.saturating_add(request.preserve_fds) {
-        let open = std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok();
-        if !open {
-            return Err(Error::new(format!(
-                "please check that preserved-fd {number} (of {}) is present",
-                request.preserve_fds
-            ))
-            .help("--preserve-fds N passes the descriptors 3 to N+2, which must be open"));
-        }
-    }
-    Ok(())
+    handover::check_preserved(request.preserve_fds)
 }
 
 /// What goes on record before anything else is made: all that has to be undone.
@@ -319,7 +315,7 @@ fn first_record(
             no_pivot: request.no_pivot,
             no_new_keyring: request.no_new_keyring,
             preserve_fds: request.preserve_fds,
-            own_pids: plan.namespaces.has(NamespaceKind::Pid),
+            own_pids: plan.namespaces.makes(NamespaceKind::Pid),
             own_resctrl: plan.resctrl.as_ref().is_some_and(|wanted| wanted.class.is_none()),
         },
         intel_rdt_path: text(group.map(Group::directory)),
@@ -346,7 +342,7 @@ fn namespace_paths(pid: u32) -> std::collections::BTreeMap<String, String> {
 /// The fifo whose lock says "created", and the socket on which init awaits the word to start.
 fn gate(entry: &Entry) -> Result<Gate> {
     let what = || "making what the container awaits its start on";
-    let mode = Mode::from_raw_mode(0o622);
+    let mode = Mode::from_raw_mode(0o600);
     mkfifoat(entry.directory(), store::FIFO, mode).what(what)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let lock = openat(entry.directory(), store::FIFO, flags, Mode::empty()).what(what)?;
@@ -405,6 +401,7 @@ struct Undo<'a> {
     cgroup: Option<Cgroup>,
     group: Option<Group<'a>>,
     child: Option<Child>,
+    devices: Option<Moved>,
     done: bool,
     warn: &'a mut dyn FnMut(&str),
 }
@@ -416,6 +413,9 @@ impl Drop for Undo<'_> {
         }
         // The first error is the one to tell; what cannot be undone shows in `list`.
         let begun = self.child.is_some();
+        if let Some(devices) = &mut self.devices {
+            devices.back();
+        }
         if let Some(child) = &self.child {
             child.destroy();
         }

@@ -11,7 +11,7 @@ use crate::cgroup::Cgroup;
 use crate::config::{NamespaceKind, Process, Spec};
 use crate::error::{Context, Error, Kind, Result};
 use crate::init::{Gate, Setup};
-use crate::launch::{self, Joined};
+use crate::launch::{self, Way};
 use crate::lsm;
 use crate::plan::{self, namespaces};
 use crate::resctrl;
@@ -59,10 +59,10 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
     let host = super::look_at_host()?;
     let keyring_of = (!record.options.no_new_keyring).then_some(record.id.as_str());
     let plan = plan::exec(&request.process, &linux, user, keyring_of, &spec.annotations, &host)?;
+    handover::check_preserved(request.preserve_fds)?;
     let console = request.handover.console()?;
 
-    #[allow(clippy::cast_possible_truncation)] // CLONE_NEW* fit an int
-    let joined = [Joined { file: first, flags: flags as i32, index: 0 }];
+    let way = Way::to_process(first, flags);
     let no_hooks = |_: &plan::Action| Ok(());
     let setup = Setup {
         steps: &plan.steps,
@@ -70,14 +70,14 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
         preserve_fds: request.preserve_fds,
         says_ready: true,
         privileged_parent: true,
-        time_offsets: None,
         awaits_maps: false,
         terminal_owner: Some(request.process.user.uid),
+        oom_score_adj: plan.oom_score_adj,
         hooks: &no_hooks,
     };
     plan.initial_cpus.as_deref().map(run_on).transpose()?;
     let mut cgroup = Cgroup::from_paths(&record.cgroup_paths);
-    let child = launch::spawn(&joined, 0, cgroup.dir_fd()?, &setup, Gate::Parent)?;
+    let child = launch::spawn(&way, cgroup.dir_fd()?, &setup, Gate::Parent)?;
     let mut attached = Attached::new(child);
     let explain = |failure| {
         launch::explain_steps(&failure, &plan.steps, &plan.program, &spec).in_file("exec")

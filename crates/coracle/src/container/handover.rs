@@ -9,7 +9,7 @@ use rustix::net::{
 };
 
 use super::relay;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::launch::Child;
 use crate::wire::send_with;
 
@@ -49,6 +49,20 @@ impl Handover {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Checks that the descriptors to pass on are open: one of ours would take the number of one that
+/// is not, and be passed on.
+pub(super) fn check_preserved(count: u32) -> Result<()> {
+    for number in 3..3u32.saturating_add(count) {
+        if std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_err() {
+            return Err(Error::new(format!(
+                "please check that preserved-fd {number} (of {count}) is present"
+            ))
+            .help("--preserve-fds N passes the descriptors 3 to N+2, which must be open"));
+        }
+    }
+    Ok(())
 }
 
 /// Sends a terminal to its socket; without one it is for this process to serve, at once in the

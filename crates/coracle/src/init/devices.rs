@@ -29,35 +29,69 @@ pub(super) fn make(root: &Root, device: &Device) -> Outcome {
     let kind = file_type(device.kind);
     let number = rustix::fs::makedev(device.major, device.minor);
     if device.bind {
-        let host = [b"/", device.path.to_bytes()].concat();
-        let host = CString::new(host).unwrap_or_default();
-        let tree = mounts::host_device(&host, kind, number)?;
-        return mounts::attach_file(root, &tree, &device.path);
+        return bind(root, device, kind, number);
     }
     let (parent, name) = root.parent(&device.path).part(Operation::OpenTarget)?;
     let mode = Mode::from_raw_mode(device.mode);
-    let mut node = None;
     match mknodat(&parent, &name, kind, mode, number) {
-        Ok(()) => {}
+        Ok(()) if device.uid == 0 && device.gid == 0 => return Ok(()),
         // One that is there serves if it is this device.
-        Err(Errno::EXIST) => node = Some(open_node(&parent, &name, kind, number)?),
+        Ok(()) | Err(Errno::EXIST) => {}
         // No right to make devices: the host's own will do (config-linux.md, "Devices").
-        Err(Errno::PERM) if kind != FileType::Fifo => {
-            let bound = Device { bind: true, ..device.clone() };
-            return make(root, &bound);
-        }
+        Err(Errno::PERM) if kind != FileType::Fifo => return bind(root, device, kind, number),
         Err(errno) => return Err(Failed::new(Operation::MakeNode, errno)),
     }
-    if device.uid != 0 || device.gid != 0 {
+    let node = open_node(&parent, &name, kind, number)?;
+    let stat = fstat(&node).part(Operation::OpenTarget)?;
+    if (stat.st_uid, stat.st_gid) != (device.uid, device.gid) {
         let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
-        let node = node.map_or_else(|| open_node(&parent, &name, kind, number), Ok)?;
         chownat(&node, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH).part(Operation::SetOwner)?;
-        // Changing the owner may have cleared bits of the mode. fchmod(2) refuses this kind of
-        // descriptor, and by its name the node may be a link by now.
-        let path = format!("/proc/self/fd/{}", node.as_raw_fd());
-        chmodat(CWD, path, mode, AtFlags::empty()).part(Operation::SetMode)?;
+    } else if Mode::from_raw_mode(stat.st_mode) == mode {
+        return Ok(());
     }
-    Ok(())
+    // Changing the owner may have cleared bits of the mode. fchmod(2) refuses this kind of
+    // descriptor, and by its name the node may be a link by now.
+    let path = format!("/proc/self/fd/{}", node.as_raw_fd());
+    chmodat(CWD, path, mode, AtFlags::empty()).part(Operation::SetMode)
+}
+
+/// Binds the host's node on the device's path.
+fn bind(root: &Root, device: &Device, kind: FileType, number: u64) -> Outcome {
+    let path = [b"/", device.path.to_bytes()].concat();
+    let tree = match mounts::host_device(&CString::new(path).unwrap_or_default(), kind, number) {
+        Err(failed) => match known_as(device) {
+            Some(other) => mounts::host_device(&other, kind, number)?,
+            None => return Err(failed),
+        },
+        tree => tree?,
+    };
+    let (parent, name) = root.parent(&device.path).part(Operation::OpenTarget)?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    match openat(&parent, &name, flags, Mode::from_raw_mode(0o644)) {
+        Ok(made) => return mounts::attach(&tree, &made),
+        Err(Errno::EXIST) => {}
+        Err(errno) => return Err(Failed::new(Operation::OpenTarget, errno)),
+    }
+    // What an earlier container left to bind on may be there, or the device.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let there = openat(&parent, &name, flags, Mode::empty()).part(Operation::OpenTarget)?;
+    let stat = fstat(&there).part(Operation::OpenTarget)?;
+    let found = FileType::from_raw_mode(stat.st_mode);
+    let empty = found == FileType::RegularFile && stat.st_size == 0;
+    if empty || found == kind && stat.st_rdev == number {
+        mounts::attach(&tree, &there)
+    } else {
+        Err(Failed::new(Operation::OtherNode, Errno::EXIST))
+    }
+}
+
+/// The path of the host's node, as the kernel names the device in its uevents.
+fn known_as(device: &Device) -> Option<CString> {
+    let kind = if device.kind == DeviceKind::Block { "block" } else { "char" };
+    let path = format!("/sys/dev/{kind}/{}:{}/uevent", device.major, device.minor);
+    let text = std::fs::read_to_string(path).ok()?;
+    let name = text.lines().find_map(|line| line.strip_prefix("DEVNAME="))?;
+    CString::new(format!("/dev/{name}")).ok()
 }
 
 /// Opens a node that is there, checked to be this device: somebody who shares the directory may

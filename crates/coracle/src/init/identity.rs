@@ -13,9 +13,9 @@ use super::failure::{Failed, Outcome, Part};
 use crate::plan::{Capabilities, Identity};
 use crate::wire::Operation;
 
-/// Takes uid and gid 0 of a new user namespace, in which all capabilities are held.
-pub(super) fn become_root() -> Outcome {
-    set_ids(0, 0)?;
+/// Takes the ids of root in a user namespace, in which all capabilities are held.
+pub(super) fn become_root(uid: u32, gid: u32) -> Outcome {
+    set_ids(uid, gid)?;
     forbid_tracing()
 }
 
@@ -33,9 +33,11 @@ pub(super) fn become_user(identity: &Identity) -> Outcome {
     own_standard_files(identity.uid);
     // Without this, leaving uid 0 would clear the permitted set.
     set_keep_capabilities(true).part(Operation::SetCapabilities)?;
-    if let Some(groups) = &identity.groups {
-        let groups: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-        set_thread_groups(&groups).part(Operation::SetGroups)?;
+    let groups = identity.groups.as_deref().unwrap_or_default();
+    let groups: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    match set_thread_groups(&groups) {
+        Err(Errno::PERM) if identity.groups.is_none() => {}
+        result => result.part(Operation::SetGroups)?,
     }
     set_ids(identity.uid, identity.gid)?;
     set_keep_capabilities(false).part(Operation::SetCapabilities)?;

@@ -10,6 +10,7 @@ mod devices;
 mod failure;
 mod identity;
 mod mounts;
+mod outside;
 mod program;
 mod root;
 
@@ -21,6 +22,7 @@ use rustix::io::Errno;
 
 use failure::{Failed, Outcome, Part};
 use mounts::Masks;
+pub(crate) use outside::Outside;
 use root::Root;
 
 use crate::plan::{Action, Program, Step};
@@ -42,12 +44,12 @@ pub(crate) struct Setup<'a> {
     pub(crate) says_ready: bool,
     /// Whether the parent listens, and may have privileges over the host that init lacks.
     pub(crate) privileged_parent: bool,
-    /// The offsets of a new time namespace's clocks.
-    pub(crate) time_offsets: Option<&'a str>,
     /// Whether ids have to be mapped before the process may hide from its own parent.
     pub(crate) awaits_maps: bool,
     /// Who will run on the terminal, for its owner.
     pub(crate) terminal_owner: Option<u32>,
+    /// The badness to the out-of-memory killer that it is born with.
+    pub(crate) oom_score_adj: Option<i64>,
     /// Runs a list of hooks inside the container.
     pub(crate) hooks: &'a dyn Fn(&Action) -> Result<(), HookFailed>,
 }
@@ -79,23 +81,23 @@ pub(crate) enum Gate {
 pub(crate) fn run_early(setup: &Setup<'_>) -> Result<usize, Failure> {
     let mut done = 0;
     for step in setup.steps {
-        match &step.action {
-            Action::Label { attribute, label } => attribute.set(label),
-            action @ Action::OomScore(_) => crate::share::apply(action, None),
-            _ => break,
-        }
-        .map_err(|errno| Failed::new(Operation::Itself, errno).in_step(done))?;
+        let Action::Label { attribute, label } = &step.action else { break };
+        attribute
+            .set(label)
+            .map_err(|errno| Failed::new(Operation::Itself, errno).in_step(done))?;
         done += 1;
     }
     Ok(done as usize)
 }
 
-/// Does all the steps but the first `done`. Never returns: it becomes the program, or ends after saying why not.
-pub(crate) fn run(setup: &Setup<'_>, wire: Wire, gate: Gate, done: usize) -> ! {
+/// Does all the steps but the first `done`. Never returns: it becomes the program, or ends after
+/// saying why not.
+pub(crate) fn run(setup: &Setup<'_>, wire: Wire, gate: Gate, outside: Outside, done: usize) -> ! {
     let mut init = Init {
         setup,
         wire,
         gate: Some(gate),
+        outside,
         listener_lock: None,
         root: None,
         masks: Masks::default(),
@@ -117,6 +119,7 @@ struct Init<'a> {
     setup: &'a Setup<'a>,
     wire: Wire,
     gate: Option<Gate>,
+    outside: Outside,
     /// Held, not used: execve gives it back.
     listener_lock: Option<OwnedFd>,
     root: Option<Root>,
@@ -131,14 +134,16 @@ struct Init<'a> {
     done: usize,
 }
 
-/// Closes every descriptor but the standard ones, those that the program keeps, the wire and the
-/// gate's.
+/// Closes every descriptor but the standard ones, those that the program keeps, the wire, the
+/// gate's and those of file systems.
 pub(crate) fn close_others(
     preserve_fds: u32,
     wire: &Wire,
     gate: Option<&Gate>,
+    outside: &Outside,
 ) -> Result<(), Errno> {
     let mut keep = vec![wire.as_fd()];
+    keep.extend(outside.descriptors());
     if let Some(Gate::Listener { socket, lock }) = gate {
         keep.extend([socket.as_fd(), lock.as_fd()]);
     }
@@ -158,7 +163,7 @@ impl Init<'_> {
     fn prepare(&mut self) -> Outcome {
         sys::signal::reset();
         self.umask = rustix::process::umask(Mode::empty());
-        close_others(self.setup.preserve_fds, &self.wire, self.gate.as_ref())
+        close_others(self.setup.preserve_fds, &self.wire, self.gate.as_ref(), &self.outside)
             .part(Operation::CloseFiles)?;
         if self.setup.awaits_maps { Ok(()) } else { identity::forbid_tracing() }
     }
@@ -172,7 +177,7 @@ impl Init<'_> {
     fn perform(&mut self, number: u32, action: &Action) -> Outcome {
         match action {
             Action::AwaitParent => self.await_message(|m| matches!(m, Message::Continue)),
-            Action::BecomeRoot => identity::become_root(),
+            Action::BecomeRoot { uid, gid } => identity::become_root(*uid, *gid),
             Action::NewSession => rustix::process::setsid().map(drop).part(Operation::Itself),
             Action::SessionKeyring(name) => match sys::keyring::join_session_keyring(name) {
                 // A kernel without keyrings has none to leak.
@@ -197,7 +202,8 @@ impl Init<'_> {
             Action::Mount(mount) => {
                 let root =
                     self.root.as_mut().ok_or(Failed::new(Operation::Itself, Errno::NOENT))?;
-                mounts::make(root, mount)
+                let made = mount.filesystem().and_then(|kind| self.outside.take(kind));
+                mounts::make(root, mount, made)
             }
             Action::Attributes { target, set, clear, recursive } => {
                 mounts::set_attributes(self.root()?, target, *set, *clear, *recursive)
@@ -258,10 +264,9 @@ impl Init<'_> {
                 self.root = None;
                 Ok(())
             }
-            Action::OomScore(_)
-            | Action::Rlimit { .. }
-            | Action::Scheduling(_)
-            | Action::IoPriority(_) => self.take_share(number, action),
+            Action::Rlimit { .. } | Action::Scheduling(_) | Action::IoPriority(_) => {
+                self.take_share(number, action)
+            }
             Action::Umask(mask) => {
                 rustix::process::umask(Mode::from_raw_mode(*mask));
                 Ok(())

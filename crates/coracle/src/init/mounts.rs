@@ -74,16 +74,28 @@ pub(super) fn joined_root() -> Result<Root, Failed> {
 }
 
 /// Attaches a detached mount on what `target` refers to.
-fn attach(mount: &OwnedFd, target: &OwnedFd) -> Outcome {
+pub(super) fn attach(mount: &OwnedFd, target: &OwnedFd) -> Outcome {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, c"", target, c"", flags).part(Operation::Attach)
 }
 
-/// Makes one mount of the plan.
-pub(super) fn make(root: &mut Root, mount: &Mount) -> Outcome {
+/// Makes one mount of the plan; a file system that was `made` before is only attached.
+pub(super) fn make(root: &mut Root, mount: &Mount, made: Option<OwnedFd>) -> Outcome {
     match &mount.source {
         Source::Filesystem { kind, source, options, strict } => {
-            let new = filesystem(kind, source.as_deref(), options, mount.set)?;
+            let new = match made {
+                Some(made) => {
+                    change(&made, false, mount.set, 0)?;
+                    made
+                }
+                None => match filesystem(kind, source.as_deref(), options, mount.set) {
+                    // Not of a network that another user namespace owns.
+                    Err(failed) if failed.is_denied() && kind.as_c_str() == c"sysfs" => {
+                        host_sys(mount.set).ok_or(failed)?
+                    }
+                    result => result?,
+                },
+            };
             let target = if *strict {
                 strict_directory(root, &mount.target)?
             } else {
@@ -120,7 +132,7 @@ pub(super) fn make(root: &mut Root, mount: &Mount) -> Outcome {
 }
 
 /// A new file system, mounted nowhere yet.
-fn filesystem(
+pub(super) fn filesystem(
     kind: &CStr,
     source: Option<&CStr>,
     options: &[FsOption],
@@ -152,6 +164,13 @@ fn filesystem(
     let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
     fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .map_err(|errno| failed(Operation::MakeMount, 0, errno))
+}
+
+/// The host's /sys with these attributes, in place of a sysfs that may not be made.
+fn host_sys(attributes: u64) -> Option<OwnedFd> {
+    let tree = clone_tree(CWD, c"/sys", true).ok()?;
+    change(&tree, true, attributes, 0).ok()?;
+    Some(tree)
 }
 
 /// What the kernel says about a failed fsconfig(2): a line such as `e tmpfs: Bad value for 'mode'`.

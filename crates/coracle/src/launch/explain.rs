@@ -32,11 +32,22 @@ fn stage(failure: &Failure) -> Error {
     let error = Error::new("starting the container's first process")
         .because(failure.operation.words())
         .os(failure.errno);
-    match failure.operation {
-        Operation::SetClocks => error
+    match (failure.operation, failure.errno) {
+        (Operation::JoinNamespace, errno) => {
+            let error = error.at(format!("/linux/namespaces/{}", failure.detail), None);
+            match errno {
+                Errno::PERM => error.help(
+                    "it belongs to a user namespace in which the runtime has no rights; join that \
+                     too, or run as root",
+                ),
+                _ => error,
+            }
+        }
+        (Operation::SetClocks, Errno::RANGE) => error
             .at("/linux/timeOffsets", None)
-            .help("no clock may be negative, nor more than 146 years ahead"),
-        Operation::JoinNamespace => error.at(format!("/linux/namespaces/{}", failure.detail), None),
+            .help("no clock may be set to before 0 or beyond some 146 years"),
+        (Operation::SetClocks, _) => error.at("/linux/timeOffsets", None),
+        (Operation::MakeNamespace | Operation::Clone, errno) => super::clone_help(error, errno),
         _ => error,
     }
 }
@@ -89,7 +100,6 @@ fn of_step(failure: &Failure, step: &Step, program: &Program, spec: &Spec) -> Er
             (Action::WorkingDirectory(path) | Action::CheckDirectory(path), _) => {
                 value = Some(format!("{:?}", path.to_string_lossy()));
             }
-            (Action::OomScore(score), _) => value = Some(score.to_string()),
             (Action::Label { label, .. }, _) => value = Some(format!("{label:?}")),
             (Action::ContainerHooks | Action::StartHooks, Operation::Hook) => {
                 let _ = write!(pointer, "/{}", failure.detail);
@@ -131,9 +141,6 @@ fn help(failure: &Failure, action: &Action) -> Option<&'static str> {
         (Action::Rlimit { .. }, _, Errno::PERM) => {
             Some("raising a hard limit takes CAP_SYS_RESOURCE; ask for less")
         }
-        (Action::OomScore(_), _, Errno::ACCESS) => {
-            Some("lowering it takes CAP_SYS_RESOURCE; ask for more, or leave it out")
-        }
         (Action::WriteProc { .. }, _, Errno::XDEV | Errno::NOTDIR) => {
             Some("something is mounted over the files of /proc")
         }
@@ -165,6 +172,15 @@ fn help(failure: &Failure, action: &Action) -> Option<&'static str> {
         }
         (Action::User(_), Operation::SetUid | Operation::SetGid, Errno::INVAL) => {
             Some("the id is not mapped in the container's user namespace")
+        }
+        (Action::User(_), Operation::SetGroups, Errno::PERM) => {
+            Some("the user namespace forbids it: take additionalGids out")
+        }
+        (Action::BecomeRoot { .. }, Operation::SetUid | Operation::SetGid, Errno::INVAL) => {
+            Some("the user namespace has no root; tell its mappings in uidMappings and gidMappings")
+        }
+        (Action::Root { .. }, _, Errno::ACCESS) => {
+            Some("the container's root has to be able to reach it: see namei -l")
         }
         (Action::Root { .. }, _, Errno::NOENT | Errno::NOTDIR) => {
             Some("root.path is a directory, absolute or relative to the bundle")

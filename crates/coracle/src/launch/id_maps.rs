@@ -31,10 +31,10 @@ pub(super) fn write(pid: u32, maps: &IdMaps) -> Result<()> {
     }
 }
 
-/// The kernel's form: a line each of first id inside, first id outside, count.
+/// The kernel's form: a line each.
 fn lines(maps: &[IdMap]) -> String {
     maps.iter().fold(String::new(), |mut text, map| {
-        let _ = writeln!(text, "{} {} {}", map.container, map.host, map.size);
+        let _ = writeln!(text, "{map}");
         text
     })
 }
@@ -45,7 +45,10 @@ fn file(pid: u32, name: &str, text: &str, pointer: &str) -> Result<()> {
             let refused = error.errno() == Some(Errno::PERM);
             let error = error.at(pointer, Some(format!("{:?}", text.trim_end())));
             if refused {
-                error.help("a user may map its own id, and subordinate ids (subuid(5))")
+                error.help(
+                    "a user may map its own id, and subordinate ids (subuid(5)); root of a user \
+                     namespace the ids that are mapped there",
+                )
             } else {
                 error
             }
@@ -67,8 +70,43 @@ fn by_command(command: &str, pid: u32, maps: &[IdMap], pointer: &str) -> Result<
     if output.status.success() {
         return Ok(());
     }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let pointer = match named(&said, maps) {
+        Some(index) => format!("{pointer}/{index}"),
+        None => pointer.to_owned(),
+    };
     Err(Error::new(format!("{command} refused the map"))
-        .because(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+        .because(said.trim().to_owned())
         .at(pointer, None)
         .help("see /etc/subuid and /etc/subgid for the ids you may map"))
+}
+
+/// The range that newuidmap(1) complains of: `uid range [0-65536) -> [1000-66536) not allowed`.
+fn named(said: &str, maps: &[IdMap]) -> Option<usize> {
+    maps.iter().position(|map| {
+        let end = |first: u32| u64::from(first) + u64::from(map.size);
+        said.contains(&format!(
+            "[{}-{}) -> [{}-{})",
+            map.container,
+            end(map.container),
+            map.host,
+            end(map.host)
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_range_that_is_refused_is_found() {
+        let map = |container, host, size| IdMap { container, host, size };
+        let maps = [map(0, 1000, 1), map(1, 100_000, 65536), map(65537, u32::MAX - 1, 1)];
+        let said = |range| format!("newuidmap: uid range {range} not allowed\n");
+        assert_eq!(named(&said("[0-1) -> [1000-1001)"), &maps), Some(0));
+        assert_eq!(named(&said("[1-65537) -> [100000-165536)"), &maps), Some(1));
+        assert_eq!(named(&said("[65537-65538) -> [4294967294-4294967295)"), &maps), Some(2));
+        assert_eq!(named("newuidmap: no such process", &maps), None);
+    }
 }

@@ -2,43 +2,34 @@
 //! cgroup, while it already works on its steps.
 //!
 //! The clone is one clone3(2) wherever the kernel allows it: the parent is single-threaded and the
-//! child a copy-on-write copy, so nothing is serialised and nothing starts up twice. Where
-//! namespaces are joined, or the clocks of a new one set, a short-lived process between the two does that and clones the first
-//! process as our child (`CLONE_PARENT`), so that ours stay what they are.
+//! child a copy-on-write copy, so nothing is serialised and nothing starts up twice. Where it does
+//! not ([`recipe`](crate::plan::recipe)), a short-lived process between the two goes the [`Way`]
+//! and clones the first process as our child (`CLONE_PARENT`), so that our own namespaces stay
+//! what they are.
 
 mod explain;
 pub(crate) mod hooks;
 mod id_maps;
+pub(crate) mod net_devices;
+mod netlink;
+mod way;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::process::{
-    DumpableBehavior, Pid, PidfdFlags, WaitId, WaitIdOptions, geteuid, pidfd_open,
-    set_dumpable_behavior, waitid,
-};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, geteuid, pidfd_open, waitid};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 pub(crate) use explain::{explain, explain_steps};
+pub(crate) use way::Way;
 
 use crate::config::Spec;
 use crate::error::{Context, Error, Result};
-use crate::init::{self, Gate, Setup};
-use crate::plan::{Action, Namespaces, Step};
+use crate::init::{self, Gate, Outside, Setup};
+use crate::plan::{Action, Step};
 use crate::sys::process::{self, Cloned};
 use crate::wire::{Failure, Message, Operation, Wire};
 use crate::{procfs, share};
-
-/// A namespace to join: its file, or a process's descriptor with all of `flags`.
-pub(crate) struct Joined {
-    /// What setns(2) is given.
-    pub(crate) file: OwnedFd,
-    /// `CLONE_NEW*`.
-    pub(crate) flags: i32,
-    /// The index to name in an error.
-    pub(crate) index: u32,
-}
 
 /// The first process, in the middle of its steps.
 #[derive(Debug)]
@@ -53,57 +44,29 @@ pub(crate) struct Child {
     pub(crate) born_in_cgroup: bool,
 }
 
-/// Opens the namespaces that a plan joins, and checks that each is of the type it is given as.
-pub(crate) fn open_namespaces(namespaces: &Namespaces) -> Result<Vec<Joined>> {
-    namespaces
-        .join
-        .iter()
-        .map(|join| {
-            let pointer = format!("/linux/namespaces/{}/path", join.index);
-            let value = || Some(format!("{:?}", join.path.to_string_lossy()));
-            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            let file = openat(CWD, &join.path, flags, Mode::empty())
-                .what(|| "opening a namespace")
-                .map_err(|error| error.at(&pointer, value()))?;
-            let kind = crate::sys::process::namespace_kind(file.as_fd()).unwrap_or(0);
-            #[allow(clippy::cast_possible_truncation)] // CLONE_NEW* fit an int
-            let wanted = join.kind as i32;
-            if kind != wanted {
-                return Err(Error::new("the file is not a namespace of this type")
-                    .at(&pointer, value())
-                    .help("give the path of a file such as /proc/PID/ns/net"));
-            }
-            Ok(Joined { file, flags: wanted, index: u32::try_from(join.index).unwrap_or(0) })
-        })
-        .collect()
-}
-
-/// Makes the process that does the steps of `setup`.
+/// Makes the process that does the steps of `setup`, in its namespaces.
 ///
-/// `new` are the `CLONE_NEW*` to make; `cgroup` a cgroup v2 directory to be born in, as far as the
-/// kernel allows it.
+/// `cgroup` is a cgroup v2 directory to be born in, as far as the kernel allows it.
 pub(crate) fn spawn(
-    joined: &[Joined],
-    new: u64,
+    way: &Way,
     cgroup: Option<BorrowedFd<'_>>,
     setup: &Setup<'_>,
     gate: Gate,
 ) -> Result<Child> {
+    let _score = setup.oom_score_adj.map(OomScore::set).transpose()?;
     process::assert_single_threaded().map_err(|errno| {
         Error::new("a container cannot be made from a threaded process")
             .os(errno)
             .help("have the coracle command do it")
     })?;
     let (ours, theirs) = Wire::pair().what(|| "making a socket pair")?;
-    // A cgroup namespace is made once inside the cgroup, by init.
-    #[allow(clippy::cast_sign_loss)] // CLONE_NEWCGROUP is positive
-    let new = new & !(libc::CLONE_NEWCGROUP as u64);
-    if joined.is_empty() && setup.time_offsets.is_none() {
-        let (cloned, born_in_cgroup) = clone(new, cgroup)?;
+    if !way.staged() {
+        let outside = Outside::make(&way.outside);
+        let (cloned, born_in_cgroup) = clone(way.clone, cgroup)?;
         return match cloned {
             Cloned::Child => {
                 drop(ours);
-                init::run(setup, theirs, gate, 0)
+                init::run(setup, theirs, gate, outside, 0)
             }
             Cloned::Parent { pid, pidfd } => Ok(Child { pid, pidfd, wire: ours, born_in_cgroup }),
         };
@@ -113,12 +76,41 @@ pub(crate) fn spawn(
     match cloned {
         Cloned::Child => {
             drop(ours);
-            stage(joined, new, setup, theirs, gate)
+            stage(way, setup, theirs, gate)
         }
         Cloned::Parent { pidfd, .. } => {
             drop(theirs);
             staged(&pidfd, ours, born_in_cgroup, setup)
         }
+    }
+}
+
+/// This process's own badness to the out-of-memory killer (proc(5), oom_score_adj), changed while it
+/// clones: a process in a user namespace, or one that cannot be traced, may not set it any more.
+struct OomScore {
+    before: String,
+}
+
+impl OomScore {
+    const FILE: &str = "/proc/self/oom_score_adj";
+
+    fn set(score: i64) -> Result<Self> {
+        let before = std::fs::read_to_string(Self::FILE).what(|| "reading oom_score_adj")?;
+        procfs::write(None, "oom_score_adj", &score.to_string())
+            .what(|| "setting oom_score_adj")
+            .map_err(|error| {
+            error.at("/process/oomScoreAdj", Some(score.to_string())).help(
+                "lowering it takes CAP_SYS_RESOURCE on the host; ask for more, or leave it out",
+            )
+        })?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for OomScore {
+    fn drop(&mut self) {
+        // In the child it is not: that goes on inside init::run, which does not come back.
+        let _ = std::fs::write(Self::FILE, self.before.trim_end());
     }
 }
 
@@ -144,94 +136,64 @@ fn clone_failed(new: u64, errno: Errno) -> Error {
             "this host forbids user namespaces to ordinary users; see \
              kernel.apparmor_restrict_unprivileged_userns and kernel.unprivileged_userns_clone",
         ),
-        Errno::PERM => error.at("/linux/namespaces", None).help(
-            "an ordinary user needs a user namespace: spec --rootless writes such a configuration",
-        ),
-        Errno::NOSPC | Errno::USERS => error
-            .at("/linux/namespaces", None)
-            .help("the limit of namespaces is reached; see /proc/sys/user"),
-        Errno::INVAL => error
-            .at("/linux/namespaces", None)
-            .help("this kernel was built without one of these namespaces"),
-        _ => error,
+        errno => clone_help(error, errno),
     }
 }
 
-/// The process in between: joins, clones init as its own sibling, says its pid and ends.
-fn stage(joined: &[Joined], new: u64, setup: &Setup<'_>, wire: Wire, gate: Gate) -> ! {
-    let end = |failure| -> ! {
-        let _ = wire.send(&Message::Failed(failure));
-        process::exit(1)
+/// What can be done where namespaces cannot be made.
+fn clone_help(error: Error, errno: Errno) -> Error {
+    let help = match errno {
+        Errno::PERM => {
+            "an ordinary user needs a user namespace: spec --rootless writes such a configuration"
+        }
+        Errno::NOSPC | Errno::USERS => "the limit of namespaces is reached; see /proc/sys/user",
+        Errno::INVAL => "this kernel was built without one of these namespaces",
+        _ => return error,
     };
-    let fail = |operation, detail, errno| -> ! {
-        end(Failure { step: Failure::STAGE, operation, detail, errno, words: Vec::new() })
-    };
-    // In the host's namespaces, and while our files in its /proc are our own.
+    error.at("/linux/namespaces", None).help(help)
+}
+
+/// The process in between: goes the way, clones init as its own sibling, says its pid and ends.
+fn stage(way: &Way, setup: &Setup<'_>, wire: Wire, gate: Gate) -> ! {
+    // In the host's namespaces, whose /proc it takes.
     let done = match init::run_early(setup) {
         Ok(done) => done,
-        Err(failure) => end(failure),
+        Err(failure) => give_up(&wire, failure),
     };
     // Soon among processes that may be hostile, and until execve with the runtime's memory and
     // privileges: nothing of it may be traced or looked into by them (CVE-2016-9962). A new process
     // inherits it. Only an unprivileged parent has to wait until the ids are mapped, as it could
     // not open our /proc files to do so.
-    if (!setup.awaits_maps || geteuid().is_root())
-        && let Err(errno) = set_dumpable_behavior(DumpableBehavior::NotDumpable)
-    {
-        fail(Operation::Undumpable, 0, errno);
-    }
-    // Without privileges only the user namespace can be joined first, which then allows the rest;
-    // with them, what the host owns has to be joined before it. So whatever is refused the first
-    // time is tried again at the end.
-    let user_last = |join: &&Joined| join.flags == libc::CLONE_NEWUSER;
-    let mut refused = Vec::new();
-    for join in joined.iter().filter(|join| !user_last(join)) {
-        match process::setns(join.file.as_fd(), join.flags) {
-            Err(Errno::PERM) => refused.push(join),
-            Err(errno) => fail(Operation::JoinNamespace, join.index, errno),
-            Ok(()) => {}
+    let hide = !setup.awaits_maps || geteuid().is_root();
+    let outside = match way.enter(hide) {
+        Ok(outside) => outside,
+        Err((operation, detail, errno)) => {
+            give_up(&wire, Failure::of_stage(operation, detail, errno))
         }
-    }
-    for join in joined.iter().filter(user_last).chain(refused) {
-        if let Err(errno) = process::setns(join.file.as_fd(), join.flags) {
-            fail(Operation::JoinNamespace, join.index, errno);
-        }
-    }
-    // Once a process is in a time namespace its clocks cannot be set any more, and the one that
-    // makes the namespace is not in it yet, but what it clones is. It takes the privilege over the
-    // user namespace that the other belongs to.
-    let mut new = new;
-    if let Some(offsets) = setup.time_offsets {
-        let made = libc::CLONE_NEWTIME | libc::CLONE_NEWUSER;
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // CLONE_NEW* fit an int
-        let now = new as i32 & made;
-        let set =
-            process::unshare(now).and_then(|()| procfs::write(None, "timens_offsets", offsets));
-        if let Err(errno) = set {
-            fail(Operation::SetClocks, 0, errno);
-        }
-        #[allow(clippy::cast_sign_loss)] // CLONE_NEW* are positive
-        {
-            new &= !(made as u64);
-        }
-    }
-    // What is cloned next may be seen by the container's processes at once. `joined` is closed by
-    // this, and never dropped.
-    if let Err(errno) = init::close_others(setup.preserve_fds, &wire, Some(&gate)) {
-        fail(Operation::CloseFiles, 0, errno);
+    };
+    // What is cloned next may be seen by the container's processes at once. The namespaces of `way`
+    // are closed by this, and never dropped.
+    if let Err(errno) = init::close_others(setup.preserve_fds, &wire, Some(&gate), &outside) {
+        give_up(&wire, Failure::of_stage(Operation::CloseFiles, 0, errno));
     }
     if let Err(errno) = shed_capabilities(setup.steps) {
-        fail(Operation::SetCapabilities, 0, errno);
+        give_up(&wire, Failure::of_stage(Operation::SetCapabilities, 0, errno));
     }
     #[allow(clippy::cast_sign_loss)] // CLONE_PARENT is positive
-    match process::clone3(new | libc::CLONE_PARENT as u64, None) {
-        Ok(Cloned::Child) => init::run(setup, wire, gate, done),
+    match process::clone3(way.clone | libc::CLONE_PARENT as u64, None) {
+        Ok(Cloned::Child) => init::run(setup, wire, gate, outside, done),
         Ok(Cloned::Parent { pid, .. }) => {
             let sent = wire.send(&Message::Staged(pid));
             process::exit(i32::from(sent.is_err()))
         }
-        Err(errno) => fail(Operation::Clone, 0, errno),
+        Err(errno) => give_up(&wire, Failure::of_stage(Operation::Clone, 0, errno)),
     }
+}
+
+/// Says what failed in the process in between, and ends it.
+fn give_up(wire: &Wire, failure: Failure) -> ! {
+    let _ = wire.send(&Message::Failed(failure));
+    process::exit(1)
 }
 
 /// Gives up what neither the program nor the steps to it need, where there is no root to be made:

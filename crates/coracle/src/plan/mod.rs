@@ -8,8 +8,10 @@
 mod devices;
 mod mount_options;
 mod mounts;
+mod net_devices;
 mod origin;
 mod process;
+mod recipe;
 mod share;
 mod show;
 mod step;
@@ -22,8 +24,10 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 pub use namespaces::{IdMap, IdMaps, Join, Namespaces};
+pub use net_devices::NetDevice;
 pub use origin::Origin;
 pub use process::{ExecPlan, Program, exec};
+pub use recipe::{Recipe, recipe};
 pub use step::{
     Action, Attribute, Capabilities, Device, DeviceKind, FsOption, Identity, Mount, Scheduling,
     Source, Step,
@@ -43,6 +47,8 @@ pub struct Plan {
     pub rootfs: PathBuf,
     /// The namespaces to make and to join.
     pub namespaces: Namespaces,
+    /// The network devices to move into its network namespace, once init is in that.
+    pub net_devices: Vec<NetDevice>,
     /// The container's cgroup.
     pub cgroup: Cgroup,
     /// Its groups of resctrl.
@@ -57,6 +63,8 @@ pub struct Plan {
     pub rootless: bool,
     /// What may be meant otherwise in the configuration.
     pub warnings: Vec<String>,
+    /// `/process/oomScoreAdj`, with which the first process is born.
+    pub oom_score_adj: Option<i64>,
 }
 
 /// What is made in the cgroup hierarchy.
@@ -111,10 +119,7 @@ impl Plan {
         self.steps.iter().any(|step| {
             matches!(
                 step.action,
-                Action::OomScore(_)
-                    | Action::Rlimit { .. }
-                    | Action::Scheduling(_)
-                    | Action::IoPriority(_)
+                Action::Rlimit { .. } | Action::Scheduling(_) | Action::IoPriority(_)
             )
         })
     }
@@ -132,9 +137,9 @@ impl Plan {
 pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
     let none = config::Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&none);
-    refuse_unsupported(spec, linux)?;
+    refuse_unsupported(spec)?;
     let rootfs = rootfs(spec, &options.bundle)?;
-    let namespaces = namespaces::plan(linux)?;
+    let namespaces = namespaces::plan(linux, &spec.mounts)?;
     let host = Host { cgroup_namespace: namespaces.has(NamespaceKind::Cgroup), ..host.clone() };
     let cgroup = cgroup_plan(linux, options, &host)?;
     let (filter, said) = filter(linux, &spec.annotations)?.unzip();
@@ -148,6 +153,7 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
         bundle: options.bundle.clone(),
         rootfs,
         namespaces,
+        net_devices: net_devices::plan(linux),
         cgroup,
         resctrl: linux.intel_rdt.as_ref().map(resctrl::Wanted::new),
         steps,
@@ -155,6 +161,7 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
         terminal,
         rootless: host.rootless,
         warnings,
+        oom_score_adj: spec.process.as_ref().and_then(|process| process.oom_score_adj),
     })
 }
 
@@ -205,19 +212,20 @@ fn steps(
     let mut steps = Vec::with_capacity(64);
     let default = |action| Step { origin: Origin::DEFAULT, action };
     let at = |field, action| Step { origin: Origin::field(field), action };
-    let user = namespaces.makes(NamespaceKind::User);
     let cgroup_namespace = namespaces.makes(NamespaceKind::Cgroup);
 
     // In a new user namespace nothing is allowed before the ids are mapped, a cgroup namespace
-    // shows the cgroup in which it is made as its root, and hooks may look at the container.
-    let early = user || cgroup_namespace || has_runtime_hooks(spec);
+    // shows the cgroup in which it is made as its root, and hooks may look at the container, its
+    // network devices included.
+    let early = namespaces.id_maps.is_some()
+        || cgroup_namespace
+        || has_runtime_hooks(spec)
+        || !linux.net_devices.is_empty();
     if early {
         steps.push(default(Action::AwaitParent));
     }
-    // As long as this process is the caller's and its files in /proc are, too.
-    steps.extend(spec.process.as_ref().and_then(process::oom_score));
-    if user {
-        steps.push(at("/linux/namespaces", Action::BecomeRoot));
+    if namespaces.has(NamespaceKind::User) {
+        steps.push(at("/linux/namespaces", process::become_root(linux)));
     }
     if cgroup_namespace {
         steps.push(at("/linux/namespaces", Action::CgroupNamespace));
@@ -226,8 +234,7 @@ fn steps(
     let labels = spec.process.as_ref().map(process::labels).unwrap_or_default();
     if !options.no_new_keyring {
         steps.extend(labels.key);
-        let name = cstring(&format!("_ses.{}", options.id), "")?;
-        steps.push(default(Action::SessionKeyring(name)));
+        steps.push(session_keyring(&options.id)?);
     }
 
     if namespaces.makes(NamespaceKind::Network) {
@@ -270,13 +277,13 @@ fn steps(
             return Err(Error::new("not the name of a kernel parameter")
                 .at(format!("/linux/sysctl/{key}"), Some(format!("{value:?}"))));
         };
-        steps.push(Step {
-            origin: Origin::key("/linux/sysctl", key),
-            action: Action::WriteProc {
-                path: cstring(&path, "/linux/sysctl")?,
-                value: cstring(value, "/linux/sysctl")?,
-            },
-        });
+        let value = cstring(value, "/linux/sysctl")?;
+        let action = match path.as_str() {
+            // Root of a user namespace may set it, but not write this file.
+            "sys/kernel/domainname" => Action::Domainname(value),
+            _ => Action::WriteProc { path: cstring(&path, "/linux/sysctl")?, value },
+        };
+        steps.push(Step { origin: Origin::key("/linux/sysctl", key), action });
     }
     if let Some(name) = spec.hostname.as_deref().filter(|name| !name.is_empty()) {
         steps.push(at("/hostname", Action::Hostname(cstring(name, "/hostname")?)));
@@ -359,24 +366,20 @@ pub fn knows_mount_option(option: &str) -> bool {
     !matches!(meaning(option), Meaning::Own | Meaning::Unsupported)
 }
 
-/// Whether everything that this specification asks for is carried out.
-pub fn carries_out(spec: &Spec) -> bool {
-    refuse_unsupported(spec, spec.linux.as_ref().unwrap_or(&config::Linux::default())).is_ok()
+/// Joins the session keyring of a container.
+fn session_keyring(id: &str) -> Result<Step> {
+    let action = Action::SessionKeyring(cstring(&format!("_ses.{id}"), "")?);
+    Ok(Step { origin: Origin::DEFAULT, action })
 }
 
 /// Nothing that the configuration asks for is silently left out: what this version does not carry
 /// out is refused.
-fn refuse_unsupported(spec: &Spec, linux: &config::Linux) -> Result<()> {
+fn refuse_unsupported(spec: &Spec) -> Result<()> {
     // The container would be isolated by less than it asks for.
     if spec.vm.is_some() {
         return Err(Error::new("this runtime makes no virtual machines").at("/vm", None).help(
             "take it out, if the container can do without, or use a runtime that makes them",
         ));
-    }
-    if !linux.net_devices.is_empty() {
-        return Err(Error::new("this version does not carry out this part of config.json")
-            .at("/linux/netDevices", None)
-            .help("take it out, if the container can do without"));
     }
     Ok(())
 }

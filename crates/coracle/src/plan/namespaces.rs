@@ -1,11 +1,11 @@
 //! `/linux/namespaces` → how the first process is made.
 
-use std::ffi::CString;
-use std::fmt::Write;
+use std::ffi::{CStr, CString};
+use std::fmt::{self, Write};
 
 use super::cstring;
 use crate::config::{self, NamespaceKind};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The namespaces of the container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,7 +17,10 @@ pub struct Namespaces {
     /// The id maps of a new user namespace.
     pub id_maps: Option<IdMaps>,
     /// What is written to timens_offsets of a new time namespace (time_namespaces(7)).
-    pub time_offsets: Option<String>,
+    pub clock_offsets: Option<CString>,
+    /// File systems that only the owner of a namespace may mount, which root of the new user
+    /// namespace is not: they are made before that is entered.
+    pub outside: Vec<&'static CStr>,
 }
 
 /// A namespace to join.
@@ -66,7 +69,7 @@ pub const KINDS: [(NamespaceKind, u64, &str); 8] = [
 
 /// A clone flag as the 64 bits of clone3(2).
 #[allow(clippy::cast_sign_loss)] // no CLONE_NEW* has the sign bit
-const fn flag(value: i32) -> u64 {
+pub(super) const fn flag(value: i32) -> u64 {
     value as u64
 }
 
@@ -88,8 +91,14 @@ impl Namespaces {
     }
 }
 
+/// The id that is root's in a user namespace with these mappings: 0, or the first there is.
+pub(super) fn root_of(mappings: &[config::IdMapping]) -> u32 {
+    let maps_zero = mappings.iter().any(|map| map.container_id == 0);
+    mappings.first().filter(|_| !maps_zero).map_or(0, |first| first.container_id)
+}
+
 /// Plans the namespaces of a specification.
-pub(super) fn plan(linux: &config::Linux) -> Result<Namespaces> {
+pub(super) fn plan(linux: &config::Linux, mounts: &[config::Mount]) -> Result<Namespaces> {
     let mut plan = Namespaces::default();
     for (index, namespace) in linux.namespaces.iter().enumerate() {
         let kind = flag_of(namespace.kind);
@@ -103,21 +112,49 @@ pub(super) fn plan(linux: &config::Linux) -> Result<Namespaces> {
         }
     }
     if plan.makes(NamespaceKind::User) {
-        let lines = |mappings: &[config::IdMapping]| {
-            mappings
-                .iter()
-                .map(|m| IdMap { container: m.container_id, host: m.host_id, size: m.size })
-                .collect()
-        };
-        plan.id_maps =
-            Some(IdMaps { uids: lines(&linux.uid_mappings), gids: lines(&linux.gid_mappings) });
+        let uids = id_map(&linux.uid_mappings, "/linux/uidMappings")?;
+        let gids = id_map(&linux.gid_mappings, "/linux/gidMappings")?;
+        plan.id_maps = Some(IdMaps { uids, gids });
+        for (kind, owner) in [(c"sysfs", NamespaceKind::Network), (c"mqueue", NamespaceKind::Ipc)] {
+            let asked = mounts.iter().any(|mount| {
+                mount.kind.as_deref().is_some_and(|asked| asked.as_bytes() == kind.to_bytes())
+            });
+            if asked && !plan.makes(owner) {
+                plan.outside.push(kind);
+            }
+        }
     }
     if plan.makes(NamespaceKind::Time) && !linux.time_offsets.is_empty() {
         let mut lines = String::new();
         for (clock, offset) in &linux.time_offsets {
             let _ = writeln!(lines, "{clock} {} {}", offset.secs, offset.nanosecs);
         }
-        plan.time_offsets = Some(lines);
+        plan.clock_offsets = Some(cstring(&lines, "/linux/timeOffsets")?);
     }
     Ok(plan)
+}
+
+/// One of the two maps. The kernel takes it in one write of less than a page
+/// (user_namespaces(7)), which ends before the number of lines does where ids are long.
+fn id_map(mappings: &[config::IdMapping], pointer: &str) -> Result<Vec<IdMap>> {
+    const PAGE: usize = 4096;
+    let map: Vec<IdMap> = mappings
+        .iter()
+        .map(|m| IdMap { container: m.container_id, host: m.host_id, size: m.size })
+        .collect();
+    let length: usize = map.iter().map(|line| line.to_string().len() + 1).sum();
+    if length >= PAGE {
+        return Err(Error::new("the id map is too long")
+            .because(format!("{length} bytes"))
+            .at(pointer, None)
+            .help(format!("the kernel takes less than {PAGE} bytes; join ranges that adjoin")));
+    }
+    Ok(map)
+}
+
+/// As the kernel reads it: first id inside, first id outside, count.
+impl fmt::Display for IdMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.container, self.host, self.size)
+    }
 }

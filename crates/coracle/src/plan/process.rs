@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 
+use super::namespaces::root_of;
 use super::origin::Origin;
 use super::step::{Action, Attribute, Capabilities, Identity, Step};
 use super::{Host, capability, cstring, share};
@@ -53,7 +54,7 @@ pub(super) fn plan(
         return Ok(());
     };
     steps.push(default(Action::AllCpus));
-    become_process(process, linux, setgroups_forbidden(linux, host), filter, steps)?;
+    become_process(process, linux, setgroups(linux, host), filter, steps)?;
     steps.push(default(Action::AwaitStart));
     if spec.hooks.as_ref().is_some_and(|hooks| !hooks.start_container.is_empty()) {
         let origin = Origin::field("/hooks/startContainer");
@@ -76,6 +77,8 @@ pub struct ExecPlan {
     /// The CPUs that this process runs on from before the new one enters the cgroup: bit n is
     /// CPU n.
     pub initial_cpus: Option<Vec<u64>>,
+    /// `/process/oomScoreAdj`, with which it is born.
+    pub oom_score_adj: Option<i64>,
 }
 
 /// Plans a process that joins a container made from `linux`; `user`: it has a user namespace;
@@ -92,9 +95,8 @@ pub fn exec(
     let default = |action| Step { origin: Origin::DEFAULT, action };
     // What is written to the host's /proc is written before the container's is seen, by the process
     // in between; a new process inherits it.
-    let mut steps: Vec<Step> = oom_score(process).into_iter().collect();
     let labels = labels(process);
-    steps.extend(labels.key.filter(|_| keyring_of.is_some()));
+    let mut steps: Vec<Step> = labels.key.filter(|_| keyring_of.is_some()).into_iter().collect();
     steps.extend(labels.exec);
     steps.push(default(Action::AwaitParent));
     let affinity = process.exec_cpu_affinity.clone().unwrap_or_default();
@@ -109,13 +111,12 @@ pub fn exec(
         None => {}
     }
     if user {
-        steps.push(default(Action::BecomeRoot));
+        steps.push(default(become_root(linux)));
     }
     steps.push(default(Action::NewSession));
     if let Some(id) = keyring_of {
         // The container's, made with it: else the process would hold the caller's and its keys.
-        let name = cstring(&format!("_ses.{id}"), "")?;
-        steps.push(default(Action::SessionKeyring(name)));
+        steps.push(super::session_keyring(id)?);
     }
     if process.terminal {
         steps.push(default(Action::JoinedRoot));
@@ -124,21 +125,27 @@ pub fn exec(
         steps.push(Step { origin: Origin::field("/process/terminal"), action });
     }
     let filter = super::filter(linux, annotations)?.map(|(program, _)| program);
-    let forbidden = setgroups_forbidden(linux, host);
-    become_process(process, linux, forbidden, filter.as_ref(), &mut steps)?;
+    become_process(process, linux, setgroups(linux, host), filter.as_ref(), &mut steps)?;
     steps.push(default(Action::AwaitStart));
     if process.no_new_privileges {
         steps.extend(filter.as_ref().map(filter_step));
     }
     steps.push(Step { origin: Origin::field("/process/args"), action: Action::Execute });
     let program = program_of(process, "/process")?;
-    Ok(ExecPlan { steps, program, initial_cpus: initial })
+    let oom_score_adj = process.oom_score_adj;
+    Ok(ExecPlan { steps, program, initial_cpus: initial, oom_score_adj })
 }
 
 /// The step that installs a filter.
 fn filter_step(program: &seccomp::Program) -> Step {
     let action = Action::Seccomp(Box::new(program.clone()));
     Step { origin: Origin::field("/linux/seccomp"), action }
+}
+
+/// Taking root's ids in the container's user namespace.
+pub(super) fn become_root(linux: &config::Linux) -> Action {
+    let (uid, gid) = (root_of(&linux.uid_mappings), root_of(&linux.gid_mappings));
+    Action::BecomeRoot { uid, gid }
 }
 
 /// Rows and columns of the terminal, if they are given; more than the kernel can say is the most
@@ -153,7 +160,7 @@ pub(super) fn console_size(process: &config::Process) -> Option<(u16, u16)> {
 fn become_process(
     process: &config::Process,
     linux: &config::Linux,
-    setgroups_forbidden: bool,
+    setgroups: Setgroups,
     filter: Option<&seccomp::Program>,
     steps: &mut Vec<Step>,
 ) -> Result<()> {
@@ -181,7 +188,7 @@ fn become_process(
     if process.no_new_privileges {
         steps.push(at("/process/noNewPrivileges", Action::NoNewPrivileges));
     }
-    if setgroups_forbidden && !user.additional_gids.is_empty() {
+    if setgroups == Setgroups::Forbidden && !user.additional_gids.is_empty() {
         return Err(Error::new("additional groups cannot be set: this user namespace forbids it")
             .at("/process/user/additionalGids", Some(format!("{:?}", user.additional_gids)))
             .help("map a range of subordinate ids (newgidmap), or take the groups out"));
@@ -196,7 +203,8 @@ fn become_process(
     let identity = Identity {
         uid: user.uid,
         gid: user.gid,
-        groups: (!setgroups_forbidden).then(|| user.additional_gids.clone()),
+        groups: (setgroups == Setgroups::Allowed || !user.additional_gids.is_empty())
+            .then(|| user.additional_gids.clone()),
         capabilities: sets.unwrap_or_default(),
     };
     let cwd = cstring(&process.cwd, "/process/cwd")?;
@@ -210,12 +218,6 @@ fn become_process(
     steps.push(at("/process/cwd", Action::CheckDirectory(cwd)));
     steps.push(at("/process/args/0", Action::FindProgram));
     Ok(())
-}
-
-/// How readily the process is killed, if it is to be changed.
-pub(super) fn oom_score(process: &config::Process) -> Option<Step> {
-    let action = Action::OomScore(process.oom_score_adj?);
-    Some(Step { origin: Origin::field("/process/oomScoreAdj"), action })
 }
 
 /// The steps that label a process.
@@ -246,8 +248,22 @@ pub(super) fn labels(process: &config::Process) -> Labels {
     }
 }
 
-/// An unprivileged caller that maps only itself has to give setgroups(2) up (user_namespaces(7)).
-fn setgroups_forbidden(linux: &config::Linux, host: &Host) -> bool {
-    host.rootless
-        && linux.gid_mappings.iter().map(|mapping| u64::from(mapping.size)).sum::<u64>() <= 1
+/// Whether the container's user namespace lets root change its groups (user_namespaces(7)).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Setgroups {
+    Allowed,
+    /// It is another's user namespace: nobody knows before it is joined.
+    Unknown,
+    Forbidden,
+}
+
+/// An unprivileged caller that maps only itself has to give setgroups(2) up.
+fn setgroups(linux: &config::Linux, host: &Host) -> Setgroups {
+    let sizes = linux.gid_mappings.iter().map(|mapping| u64::from(mapping.size));
+    match sizes.sum() {
+        _ if !host.rootless => Setgroups::Allowed,
+        0 => Setgroups::Unknown,
+        1 => Setgroups::Forbidden,
+        _ => Setgroups::Allowed,
+    }
 }

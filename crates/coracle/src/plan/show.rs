@@ -41,8 +41,13 @@ impl fmt::Display for Plan {
             let text = format!("mapping gid {} to {}, {} ids", map.container, map.host, map.size);
             line(f, 0, "/linux/gidMappings", &text)?;
         }
-        for offset in self.namespaces.time_offsets.iter().flat_map(|lines| lines.lines()) {
+        let offsets = self.namespaces.clock_offsets.iter();
+        for offset in offsets.flat_map(|lines| lines.to_str().unwrap_or_default().lines()) {
             line(f, 0, "/linux/timeOffsets", &format!("setting the clock {offset}"))?;
+        }
+        for device in &self.net_devices {
+            let text = format!("moving network device {} in as {}", device.name, device.wanted());
+            line(f, 0, &device.origin.to_string(), &text)?;
         }
         for write in &self.cgroup.limits.tasks {
             line(f, 0, &write.pointer(), &write.to_string())?;

@@ -1,6 +1,6 @@
 //! What init does, one [`Step`] after the other.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fmt;
 
 use rustix::process::Resource;
@@ -25,8 +25,13 @@ pub struct Step {
 pub enum Action {
     /// Waits until the parent has written the id maps and put us into the cgroup.
     AwaitParent,
-    /// Takes uid and gid 0 of the new user namespace.
-    BecomeRoot,
+    /// Takes root's ids in the container's user namespace.
+    BecomeRoot {
+        /// 0, or the first that is mapped.
+        uid: u32,
+        /// 0, or the first that is mapped.
+        gid: u32,
+    },
     /// Becomes the leader of a new session (setsid(2)).
     NewSession,
     /// Joins a new session keyring of this name (keyrings(7)).
@@ -105,9 +110,6 @@ pub enum Action {
     },
     /// Sets the propagation of the root: `MS_*` flags.
     RootPropagation(u64),
-    /// Sets how readily the process is killed when memory runs out
-    /// (`proc_pid_oom_score_adj(5)`).
-    OomScore(i64),
     /// Labels the process, from its next execve(2) on.
     Label {
         /// Where.
@@ -183,6 +185,16 @@ pub struct Mount {
     pub recursive_clear: u64,
     /// `MS_*` propagation changes, in order.
     pub propagation: Vec<u64>,
+}
+
+impl Mount {
+    /// The type of a new file system.
+    pub(crate) fn filesystem(&self) -> Option<&CStr> {
+        match &self.source {
+            Source::Filesystem { kind, .. } => Some(kind),
+            Source::Bind { .. } => None,
+        }
+    }
 }
 
 /// What a mount shows.
@@ -270,7 +282,8 @@ pub struct Identity {
     pub uid: u32,
     /// Group id in the container.
     pub gid: u32,
-    /// Supplementary groups; `None` where the user namespace forbids setgroups(2).
+    /// Supplementary groups; `None`: none are asked for, and the user namespace may forbid to drop
+    /// those that the caller has (user_namespaces(7), setgroups).
     pub groups: Option<Vec<u32>>,
     /// The five capability sets.
     pub capabilities: Capabilities,
@@ -297,7 +310,7 @@ impl fmt::Display for Action {
         let text = |c: &CString| c.to_string_lossy().into_owned();
         match self {
             Self::AwaitParent => f.write_str("waiting for id maps and cgroup"),
-            Self::BecomeRoot => f.write_str("becoming root of the user namespace"),
+            Self::BecomeRoot { .. } => f.write_str("becoming root of the user namespace"),
             Self::NewSession => f.write_str("starting a session"),
             Self::SessionKeyring(name) => write!(f, "joining session keyring {}", text(name)),
             Self::CgroupNamespace => f.write_str("entering a new cgroup namespace"),
@@ -336,7 +349,6 @@ impl fmt::Display for Action {
             Self::RootPropagation(flags) => {
                 write!(f, "making the root {}", propagation_name(*flags))
             }
-            Self::OomScore(score) => write!(f, "setting oom_score_adj to {score}"),
             Self::Label { attribute: Attribute::AppArmorExec, label } => {
                 write!(f, "applying AppArmor profile {label}")
             }

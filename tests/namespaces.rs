@@ -1,0 +1,336 @@
+//! Namespaces are made or joined in any mix that the kernel allows, and `exec` finds them all.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::format_push_string)]
+
+mod held;
+
+use std::fs;
+use std::path::Path;
+
+use coracle_tests::{Bundle, Coracle, eventually, json, need};
+use held::{FILES, Held, file_of, joining, look, new};
+
+/// Prints the links of /proc/self/ns, one a line.
+const LINKS: &str =
+    "for n in pid net mnt ipc uts user cgroup time; do readlink /proc/self/ns/$n; done";
+
+/// What `LINKS` prints, by type.
+fn links(told: &str) -> Vec<(&'static str, &str)> {
+    let links: Vec<&str> = told.lines().collect();
+    assert_eq!(links.len(), FILES.len(), "{told}");
+    FILES.iter().map(|(kind, _)| *kind).zip(links).collect()
+}
+
+/// Makes a container with each mix of `kinds` joined and the others new, looks whether it is where
+/// it should be, and whether a process of `exec` is there too.
+fn all_mixes(coracle: &Coracle, held: &Held, base: &dyn Fn() -> Bundle, kinds: &[&str]) {
+    for mix in 0..1_usize << kinds.len() {
+        let mut bundle = base();
+        let joined: Vec<&str> = (0..kinds.len())
+            .filter(|index| mix >> index & 1 == 1)
+            .map(|index| kinds[index])
+            .collect();
+        for kind in kinds {
+            bundle = if joined.contains(kind) {
+                joining(bundle, kind, &held.path(kind))
+            } else {
+                new(bundle, kind)
+            };
+        }
+        let bundle = bundle.sh(&format!("{{ {LINKS}; }} > /tmp/links; exec sleep 1000"));
+        let config = bundle.config()["linux"]["namespaces"].clone();
+        coracle.start(&bundle);
+        let file = bundle.rootfs().join("tmp/links");
+        let read = || fs::read_to_string(&file).unwrap_or_default();
+        eventually("it looks around", || read().lines().count() == FILES.len());
+        let told = read();
+        for (kind, link) in links(&told) {
+            let named = config.as_array().unwrap().iter().find(|n| n["type"] == kind);
+            let outside = fs::read_link(format!("/proc/self/ns/{}", file_of(kind))).unwrap();
+            match named.map(|namespace| namespace["path"].as_str()) {
+                None => assert_eq!(Path::new(link), outside, "{kind}, joined: {joined:?}"),
+                Some(None) => {
+                    assert_ne!(Path::new(link), outside, "{kind}, joined: {joined:?}");
+                    assert_ne!(link, held.link(kind), "{kind}, joined: {joined:?}");
+                }
+                Some(Some(_)) => assert_eq!(link, held.link(kind), "{kind}, joined: {joined:?}"),
+            }
+        }
+        let second = coracle.call(["exec", bundle.id(), "sh", "-c", LINKS]).output().succeeds();
+        assert_eq!(second.stdout, told, "exec, joined: {joined:?}");
+        coracle.delete(bundle.id());
+        fs::remove_file(&file).unwrap();
+    }
+    coracle.assert_nothing_left();
+}
+
+/// A base that is written to, over and over the same directory would do as well.
+fn writable(coracle: &Coracle) -> Bundle {
+    coracle.bundle().set("/root/readonly", false)
+}
+
+#[test]
+fn any_mix_of_new_and_joined() {
+    let coracle = need!(Coracle::as_root());
+    let held = Held::by_root(&["--net", "--ipc", "--uts", "--cgroup", "--time", "--pid"]);
+    let kinds = ["network", "ipc", "uts", "cgroup", "time", "pid"];
+    all_mixes(&coracle, &held, &|| writable(&coracle), &kinds);
+}
+
+#[test]
+fn any_mix_with_a_joined_user_namespace() {
+    let coracle = need!(Coracle::as_root());
+    let held = Held::mapped(&["--net", "--ipc", "--uts", "--time", "--pid"]);
+    // Engines tell the mappings once more.
+    let base = || joining(held::mapped(&coracle), "user", &held.path("user"));
+    all_mixes(&coracle, &held, &base, &["network", "ipc", "uts", "time", "pid"]);
+}
+
+#[test]
+fn any_mix_of_an_ordinary_user() {
+    let coracle = need!(Coracle::as_user());
+    let flags = ["--user", "--map-root-user", "--net", "--ipc", "--uts", "--time", "--pid"];
+    let held = Held::by(coracle.user().cloned(), &flags);
+    let base = || {
+        let bundle = joining(writable(&coracle), "user", &held.path("user"));
+        bundle.remove("/linux/uidMappings").remove("/linux/gidMappings")
+    };
+    all_mixes(&coracle, &held, &base, &["network", "ipc", "uts", "time", "pid"]);
+}
+
+#[test]
+fn any_mix_of_the_host_s_with_a_new_user_namespace() {
+    let coracle = need!(Coracle::as_root());
+    let held = Held::by_root(&["--net", "--ipc", "--cgroup", "--time"]);
+    all_mixes(&coracle, &held, &|| held::mapped(&coracle), &["network", "ipc", "cgroup", "time"]);
+}
+
+#[test]
+fn sysfs_and_mqueue_are_of_what_was_joined() {
+    let coracle = need!(Coracle::as_root());
+    let held = Held::by_root(&["--net", "--ipc"]);
+    held.run(&["ip", "link", "add", "seen0", "type", "veth", "peer", "name", "seen1"]);
+    let bundle = held::mapped(&coracle);
+    let bundle = joining(bundle, "network", &held.path("network"));
+    let bundle = joining(bundle, "ipc", &held.path("ipc"));
+    let script = "ls /sys/class/net; mkdir /sys/x 2>&1; echo 1 > /sys/class/net/seen0/mtu; \
+                  touch /dev/mqueue/mine; grep -E ' /(sys|dev/mqueue) ' /proc/self/mountinfo";
+    let told = coracle.run(&bundle.sh(script));
+    assert!(told.stdout.contains("seen0\nseen1\n"), "{told:?}");
+    let mounts = told.stdout.lines().filter(|line| line.contains(" - ")).collect::<Vec<_>>();
+    let mounts = coracle_tests::Mount::parse(&mounts.join("\n"));
+    let on = |point| mounts.iter().find(|mount| mount.point == point).unwrap();
+    assert!(on("/sys").kind == "sysfs" && on("/sys").has("ro"), "{mounts:?}");
+    assert_eq!(on("/dev/mqueue").kind, "mqueue");
+    let queues = held.run(&["sh", "-c", "mount -t mqueue mqueue /mnt && ls /mnt"]);
+    assert_eq!(queues, "mine\n", "it is the queue of the ipc namespace that was joined");
+    let mtu = held.run(&["cat", "/proc/net/dev"]);
+    assert!(mtu.contains("seen0"), "{mtu}");
+    coracle.assert_nothing_left();
+}
+
+#[test]
+fn an_ordinary_user_sees_the_host_s_sysfs_without_a_network_of_its_own() {
+    let coracle = need!(Coracle::as_user());
+    let mounts = json!([
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro", "nosuid"]},
+    ]);
+    let bundle = coracle.bundle().without_namespace("network").set("/mounts", mounts);
+    let script = "ls /sys/class/net; grep ' / /sys ' /proc/self/mountinfo";
+    let told = look(&coracle, bundle, script);
+    let devices = fs::read_dir("/sys/class/net").unwrap().count();
+    assert_eq!(told.lines().count(), devices + 1, "{told}");
+    assert!(told.contains(" /sys ro,nosuid"), "{told}");
+}
+
+#[test]
+fn clocks_have_their_offsets() {
+    for coracle in [need!(Coracle::as_root()), need!(Coracle::as_user())] {
+        let bundle = coracle
+            .bundle()
+            .set("/linux/namespaces/-", json!({"type": "time"}))
+            .set("/linux/timeOffsets/boottime", json!({"secs": 1_000_000_000, "nanosecs": 5}))
+            .set("/linux/timeOffsets/monotonic", json!({"secs": 86400}));
+        let told = look(&coracle, bundle, "cat /proc/self/timens_offsets; cat /proc/uptime");
+        let words: Vec<&str> = told.split_whitespace().collect();
+        assert_eq!(words[..6], ["monotonic", "86400", "0", "boottime", "1000000000", "5"]);
+        assert!(words[6].starts_with("100"), "since boot it is some 30 years: {told}");
+        let outside = fs::read_to_string("/proc/self/timens_offsets").unwrap();
+        assert!(!outside.contains("86400"));
+        coracle.assert_nothing_left();
+
+        let bundle = coracle
+            .bundle()
+            .set("/linux/namespaces/-", json!({"type": "time"}))
+            .set("/linux/timeOffsets/boottime", json!({"secs": -1_000_000_000}));
+        let told = coracle.run(&bundle).fails();
+        assert!(told.stderr.contains("/linux/timeOffsets"), "{told:?}");
+        coracle.assert_nothing_left();
+    }
+}
+
+#[test]
+fn a_joined_mount_namespace_is_where_the_root_is() {
+    let coracle = need!(Coracle::as_root());
+    let held = Held::by_root(&["--mount"]);
+    let bundle = coracle.bundle();
+    let rootfs = bundle.rootfs();
+    let hidden = coracle.path().join("hidden");
+    fs::create_dir(&hidden).unwrap();
+    // There, and nowhere else.
+    held.run(&["mount", "--rbind", rootfs.to_str().unwrap(), hidden.to_str().unwrap()]);
+    let bundle =
+        joining(bundle, "mount", &held.path("mount")).set("/root/path", hidden.to_str().unwrap());
+    let told = look(
+        &coracle,
+        bundle,
+        &format!("readlink /proc/self/ns/mnt; test ! -e {0} && ls -d /bin", hidden.display()),
+    );
+    assert_eq!(told, format!("{}\n/bin\n", held.link("mount")));
+    // The container's root has become that of the processes there.
+    drop(held);
+    eventually("they are gone", || coracle.leftovers().is_empty());
+}
+
+#[test]
+fn the_mount_namespace_of_the_host_is_not_given_away() {
+    let coracle = need!(Coracle::as_root());
+    // Whatever happens, it happens to a copy.
+    let bundle = joining(coracle.bundle(), "mount", "/proc/self/ns/mnt");
+    let told = coracle.with_bundle("run", &bundle, &[]).through(["unshare", "-m"]).output().fails();
+    assert!(told.stderr.contains("host's own mounts"), "{told:?}");
+    assert!(told.stderr.contains("/linux/namespaces/"), "{told:?}");
+    coracle.assert_nothing_left();
+}
+
+#[test]
+fn what_is_no_namespace_of_the_type_is_refused() {
+    let coracle = need!(Coracle::as_root());
+    let held = Held::by_root(&["--net", "--uts"]);
+    for (path, why) in [
+        ("/not/there".to_owned(), "no such file or directory (ENOENT)"),
+        ("/etc/passwd".to_owned(), "the file is not a namespace"),
+        ("/dev/null".to_owned(), "the file is not a namespace"),
+        ("/proc/self/status".to_owned(), "the file is not a namespace"),
+        ("/tmp".to_owned(), "the file is not a namespace"),
+        (held.path("uts"), "it is of type uts"),
+    ] {
+        let bundle = joining(coracle.bundle(), "network", &path);
+        let told = coracle.run(&bundle).fails();
+        assert!(told.stderr.contains(why), "{path}: {told:?}");
+        let index = bundle.config()["linux"]["namespaces"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .position(|n| n["type"] == "network")
+            .unwrap();
+        let pointer = format!("/linux/namespaces/{index}/path");
+        assert!(told.stderr.contains(&pointer), "{path}: {told:?}");
+        coracle.assert_nothing_left();
+    }
+}
+
+#[test]
+fn what_an_ordinary_user_may_not_join_is_told() {
+    let coracle = need!(Coracle::as_user());
+    let user = coracle.user().cloned();
+    let held = Held::by(user, &["--user", "--map-root-user", "--net"]);
+    // Its user namespace is not joined as well.
+    let bundle = joining(coracle.bundle(), "network", &held.path("network"));
+    let told = coracle.run(&bundle).fails();
+    assert!(told.stderr.contains("joining a namespace"), "{told:?}");
+    assert!(told.stderr.contains("/linux/namespaces/"), "{told:?}");
+    coracle.assert_nothing_left();
+}
+
+#[test]
+fn the_runtime_s_own_user_namespace_need_not_be_joined() {
+    let coracle = need!(Coracle::as_root());
+    let bundle = joining(coracle.bundle(), "user", "/proc/self/ns/user");
+    assert_eq!(look(&coracle, bundle, "id -u"), "0\n");
+    coracle.assert_nothing_left();
+}
+
+#[test]
+fn in_a_joined_pid_namespace_kill_ends_all_processes() {
+    let coracle = need!(Coracle::as_root());
+    let held = Held::by_root(&["--pid"]);
+    let bundle = joining(coracle.bundle(), "pid", &held.path("pid"));
+    let bundle = bundle.sh("sleep 1000 & sleep 1000 & echo $$; wait");
+    let created = coracle.start(&bundle);
+    eventually("it starts", || !created.stdout_by_now().is_empty());
+    assert_ne!(created.stdout_by_now(), "1\n", "the first is another's");
+    let listed =
+        || coracle.call(["ps", "--format", "json", bundle.id()]).output().succeeds().stdout;
+    eventually("all run", || listed().matches(',').count() == 2);
+    coracle.call(["kill", bundle.id(), "KILL"]).output().succeeds();
+    coracle.becomes(bundle.id(), "stopped");
+    eventually("none is left", || {
+        coracle_tests::processes_rooted_at(&[&bundle.rootfs()]).is_empty()
+    });
+    coracle.call(["delete", bundle.id()]).output().succeeds();
+    assert!(held.is_alive(), "whose namespace it is, goes on");
+    // And `delete --force` does as well.
+    coracle.start(&bundle);
+    coracle.delete(bundle.id());
+    assert!(held.is_alive());
+    coracle.assert_nothing_left();
+}
+
+#[test]
+fn host_and_domain_name_are_set_in_a_joined_uts_namespace() {
+    let coracle = need!(Coracle::as_root());
+    let held = Held::by_root(&["--uts"]);
+    let bundle = joining(coracle.bundle(), "uts", &held.path("uts"))
+        .set("/hostname", "joined-host")
+        .set("/domainname", "joined-domain");
+    let script = "hostname; cat /proc/sys/kernel/domainname";
+    assert_eq!(look(&coracle, bundle, script), "joined-host\njoined-domain\n");
+    assert_eq!(held.run(&["uname", "-n"]), "joined-host\n");
+    // Without a name the one that is there stays.
+    let bundle = joining(coracle.bundle(), "uts", &held.path("uts")).remove("/hostname");
+    assert_eq!(look(&coracle, bundle, "hostname"), "joined-host\n");
+    coracle.assert_nothing_left();
+}
+
+#[test]
+fn kernel_parameters_are_the_namespace_s() {
+    let before = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
+    for coracle in [need!(Coracle::as_root()), need!(Coracle::as_user())] {
+        let bundle = new(coracle.bundle(), "network").set(
+            "/linux/sysctl",
+            json!({
+                "net.ipv4.ip_forward": "1",
+                "net/ipv4/ping_group_range": "0 0",
+                "kernel.shmmax": "1234567",
+                "kernel.domainname": "by-sysctl",
+                "fs.mqueue.msg_max": "12",
+            }),
+        );
+        let script = "cd /proc/sys; cat net/ipv4/ip_forward net/ipv4/ping_group_range \
+                      kernel/shmmax kernel/domainname fs/mqueue/msg_max";
+        let told = look(&coracle, bundle, script);
+        assert_eq!(told, "1\n0\t0\n1234567\nby-sysctl\n12\n");
+        coracle.assert_nothing_left();
+    }
+    assert_eq!(fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap(), before);
+
+    let coracle = need!(Coracle::as_root());
+    for (name, why) in [("kernel.pid_max", "the host's"), ("vm.swappiness", "the host's")] {
+        let bundle = coracle.bundle().set(&format!("/linux/sysctl/{name}"), "1");
+        let told = coracle.run(&bundle).fails();
+        assert!(told.stderr.contains(why) && told.stderr.contains(name), "{told:?}");
+    }
+    // In a network that is joined, it is set there.
+    let held = Held::by_root(&["--net"]);
+    let bundle = joining(coracle.bundle(), "network", &held.path("network"))
+        .set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}));
+    look(&coracle, bundle, "true");
+    assert_eq!(held.run(&["cat", "/proc/sys/net/ipv4/ip_forward"]), "1\n");
+    // A value that the kernel does not take.
+    let bundle = coracle.bundle().set("/linux/sysctl", json!({"net.ipv4.ip_forward": "many"}));
+    let told = coracle.run(&bundle).fails();
+    assert!(told.stderr.contains("/linux/sysctl/net.ipv4.ip_forward"), "{told:?}");
+    coracle.assert_nothing_left();
+}
