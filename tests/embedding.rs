@@ -27,7 +27,7 @@ fn containers_are_started_from_eight_threads_at_once() {
                     runtime.create(&request).unwrap();
                     let store = runtime.store();
                     assert_eq!(container::state(store, &id).unwrap().status, Status::Created);
-                    container::start(store, &id).unwrap();
+                    container::start(store, &id, |_| {}).unwrap();
                     eventually("it ends", || {
                         container::state(store, &id).unwrap().status == Status::Stopped
                     });

@@ -160,7 +160,7 @@ pub(crate) fn command(name: Name) -> Command {
         .subcommands(commands())
 }
 
-fn commands() -> [Command; 16] {
+fn commands() -> [Command; 17] {
     [
         Command::new("create").about("Make a container").defer(create),
         Command::new("delete")
@@ -174,6 +174,7 @@ fn commands() -> [Command; 16] {
                     .arg(flag("stats", "Tell it once, at once"))
             }),
         Command::new("exec").about("Run one more program in a container").defer(exec),
+        Command::new("features").about("Print what this runtime can do"),
         Command::new("hello").about("Make and run a first container, and show each step"),
         Command::new("kill").about("Send a signal to a container").defer(|c| {
             c.arg(id())
@@ -302,6 +303,8 @@ fn exec(command: Command) -> Command {
         .arg(path("process", "FILE", "Take it all from a process object in JSON").short('p'))
         .arg(flag("detach", "Do not wait for its end").short('d'))
         .arg(flag("no-new-privs", "Forbid gaining privileges"))
+        .arg(option("apparmor", "PROFILE", "Apply an AppArmor profile"))
+        .arg(option("process-label", "LABEL", "Apply an SELinux label"))
         .arg(option("cap", "CAP", "Add a capability").short('c').action(ArgAction::Append))
         .arg(
             option("preserve-fds", "N", "Pass N more descriptors, from 3 on")

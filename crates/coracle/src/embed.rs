@@ -12,7 +12,7 @@
 //! let runtime = Runtime::new("/usr/bin/coracle", "/run/engine");
 //! let request = Request { id: "web".into(), bundle: "/bundles/web".into(), ..Request::default() };
 //! runtime.create(&request)?;
-//! container::start(runtime.store(), "web")?;
+//! container::start(runtime.store(), "web", |warning| eprintln!("{warning}"))?;
 //! println!("{}", container::state(runtime.store(), "web")?.pid);
 //! # Ok(())
 //! # }

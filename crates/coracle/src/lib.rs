@@ -5,12 +5,17 @@ pub mod config;
 pub mod container;
 pub mod embed;
 pub mod error;
+pub mod features;
 pub mod plan;
+pub mod resctrl;
 pub mod seccomp;
 pub mod store;
 
 mod init;
 mod launch;
+mod lsm;
+mod procfs;
+mod share;
 mod sys;
 mod wire;
 

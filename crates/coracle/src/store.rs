@@ -65,6 +65,9 @@ pub struct Record {
     /// The resctrl group, if there is one.
     #[serde(default)]
     pub intel_rdt_path: String,
+    /// Its monitoring group, if it has one.
+    #[serde(default)]
+    pub intel_rdt_mon_path: String,
     /// What the caller asked for beside the configuration.
     #[serde(default)]
     pub options: RecordOptions,
@@ -83,6 +86,8 @@ pub struct RecordOptions {
     /// Whether it has a pid namespace that is not the runtime's: then the end of its first process
     /// is the end of all.
     pub own_pids: bool,
+    /// Whether its resctrl group was made for it alone.
+    pub own_resctrl: bool,
 }
 
 /// The part of the configuration that the record repeats.
@@ -112,6 +117,13 @@ impl Record {
     pub fn bundle(&self) -> &str {
         let label = self.config.labels.iter().find_map(|label| label.strip_prefix("bundle="));
         label.unwrap_or_default()
+    }
+
+    /// Its groups of resctrl, if there are any: the control group, the monitoring group.
+    pub(crate) fn resctrl(&self) -> Option<(&Path, Option<&Path>)> {
+        let [group, monitoring] = [&self.intel_rdt_path, &self.intel_rdt_mon_path]
+            .map(|path| Some(Path::new(path)).filter(|_| !path.is_empty()));
+        Some((group?, monitoring))
     }
 
     /// The annotations of the configuration.

@@ -20,7 +20,7 @@ const LONGEST: usize = 1024;
 /// A message, in either direction.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// Parent to init: ids are mapped and the cgroup is entered.
+    /// Parent to init: ids are mapped and the cgroup is entered; or the step is done.
     Continue,
     /// Init to parent: run the hooks of the runtime namespace now.
     RuntimeHooks,
@@ -30,6 +30,8 @@ pub(crate) enum Message {
     Console(OwnedFd),
     /// Init to parent, or to `start`: the descriptor on which calls are notified (seccomp(2)).
     Listener(OwnedFd),
+    /// Init to parent: do this step for me, which I may not.
+    Delegate(u32),
     /// Init to parent: everything is made, waiting for the word to start.
     Ready,
     /// Parent or `start` to init: the container is on record; go on.
@@ -66,6 +68,11 @@ pub(crate) struct Failure {
 impl Failure {
     /// In place of a step's index: the process between the parent and init failed.
     pub(crate) const STAGE: u32 = u32::MAX;
+
+    /// A failure of that process.
+    pub(crate) fn of_stage(operation: Operation, detail: u32, errno: Errno) -> Self {
+        Self { step: Self::STAGE, operation, detail, errno, words: Vec::new() }
+    }
 }
 
 /// Declares the operations within steps with their words, so that both stay together.
@@ -265,6 +272,10 @@ impl Wire {
                 bytes.push(10);
                 file = Some(fd.as_fd());
             }
+            Message::Delegate(step) => {
+                bytes.push(14);
+                bytes.extend_from_slice(&step.to_ne_bytes());
+            }
             Message::Ready => bytes.push(5),
             Message::Start => bytes.push(6),
             Message::Staged(pid) => {
@@ -326,6 +337,7 @@ impl Wire {
                 Errno::from_raw_os_error(i32::from_ne_bytes(array(rest, 1)?)),
             ),
             (10, Some(fd)) => Message::Filesystem(fd),
+            (14, _) => Message::Delegate(u32::from_ne_bytes(array(rest, 0)?)),
             (5, _) => Message::Ready,
             (6, _) => Message::Start,
             (7, _) => Message::Staged(u32::from_ne_bytes(array(rest, 0)?)),

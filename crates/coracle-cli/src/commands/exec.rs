@@ -59,6 +59,12 @@ fn process(options: &ArgMatches, globals: &Globals) -> Result<Process> {
     if let Some(forbid) = options.get_one::<bool>("no-new-privs") {
         process.no_new_privileges = *forbid;
     }
+    if let Some(profile) = options.get_one::<String>("apparmor") {
+        process.apparmor_profile = Some(profile.clone());
+    }
+    if let Some(label) = options.get_one::<String>("process-label") {
+        process.selinux_label = Some(label.clone());
+    }
     if let Some(names) = options.get_many::<String>("cap") {
         let sets = process.capabilities.get_or_insert_with(Capabilities::default);
         for name in names {

@@ -4,6 +4,7 @@ mod create;
 mod delete;
 mod events;
 mod exec;
+mod features;
 mod hello;
 mod kill;
 mod list;
@@ -38,6 +39,7 @@ pub(crate) fn run(
         "delete" => delete::main(options, globals, log),
         "events" => events::main(options, globals),
         "exec" => exec::main(options, globals),
+        "features" => features::main(),
         "hello" => hello::main(),
         "kill" => kill::main(options, globals),
         "list" => list::main(options, globals, log),
@@ -47,7 +49,7 @@ pub(crate) fn run(
         "resume" => resume::main(options, globals),
         "run" => run::main(options, globals, log),
         "spec" => spec::main(options, globals),
-        "start" => start::main(options, globals),
+        "start" => start::main(options, globals, log),
         "state" => state::main(options, globals),
         "update" => update::main(options, globals, log),
         other => Err(Error::new(format!("no such command: {other}"))),

@@ -133,7 +133,63 @@ macro_rules! names {
                 $name::serialize(self, serializer)
             }
         }
+
+        impl $crate::config::Names for $name {
+            fn names() -> &'static [&'static str] {
+                $crate::config::json::Variants::of(|variants| $name::deserialize(variants))
+            }
+        }
     )+};
 }
 
 pub(super) use {names, objects};
+
+/// Asks what serde derives for an enum for the names that it knows: the table that is read by is
+/// the one that is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Variants(&'static [&'static str]);
+
+impl Variants {
+    /// The names that this derived function reads.
+    pub(super) fn of<T>(
+        deserialize: impl FnOnce(Self) -> Result<T, Self>,
+    ) -> &'static [&'static str] {
+        deserialize(Self(&[])).map_or_else(|variants| variants.0, |_| &[])
+    }
+}
+
+impl fmt::Display for Variants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "one of {:?}", self.0)
+    }
+}
+
+impl std::error::Error for Variants {}
+
+impl Error for Variants {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self(&[])
+    }
+}
+
+impl<'de> Deserializer<'de> for Variants {
+    type Error = Self;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self> {
+        Err(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Self> {
+        Err(Self(variants))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}

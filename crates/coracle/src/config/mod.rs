@@ -44,6 +44,14 @@ pub use spec::{Hook, Hooks, Mount, Root, Spec};
 pub use sysctl::sysctl_path;
 pub use template::{template, to_json};
 
+/// A type of which config.json has names.
+pub trait Names {
+    /// All names that are read, as they are written.
+    fn names() -> &'static [&'static str];
+}
+
+/// The oldest version of the specification that is understood.
+pub const OLDEST_VERSION: &str = "1.0.0";
 /// The newest version of the specification that is understood whole.
 pub const VERSION: &str = "1.3.0";
 /// The minor number of [`VERSION`].

@@ -11,15 +11,17 @@ use rustix::net::{
 use rustix::process::{Pid, Uid};
 
 use super::handover::{self, Handover};
-use super::listener;
 use super::state::hook_state;
+use super::{delete, listener};
 use crate::cgroup::{self, Cgroup};
 use crate::config::{self, Config, Mount, NamespaceKind, Spec};
 use crate::error::{Context, Error, Result};
 use crate::init::{Gate, HookFailed, Setup};
 use crate::launch::net_devices::{self, Moved};
 use crate::launch::{self, Child, Sources, hooks};
+use crate::lsm;
 use crate::plan::{self, Action, Plan};
+use crate::resctrl::{Group, Resctrl};
 use crate::store::{self, Entry, Record, RecordConfig, RecordMount, RecordOptions, Store};
 use crate::wire::Message;
 
@@ -105,10 +107,16 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
         warn(warning);
     }
     check_host(&spec, &plan, request)?;
+    lsm::check(spec.process.as_ref(), spec.linux.as_ref())?;
     let console = request.handover.console()?;
+    let group = match &plan.resctrl {
+        Some(wanted) => Some(Resctrl::find()?.group(wanted, &request.id)),
+        None => None,
+    };
     let entry = store.reserve(&request.id)?;
-    let record = first_record(&entry, &spec, &plan, request);
-    let mut undo = Undo { entry: &entry, cgroup: None, child: None, devices: None, done: false };
+    let record = first_record(&entry, &spec, &plan, request, group.as_ref());
+    let mut undo =
+        Undo { entry: &entry, cgroup: None, group, child: None, devices: None, done: false, warn };
     entry.write(&record)?;
     entry.write_config(&bytes)?;
     let gate = if request.start { Gate::Parent } else { gate(&entry)? };
@@ -131,15 +139,22 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     if let Some(uid) = plan.cgroup.owner {
         made.delegate(Uid::from_raw(uid))?;
     }
+    if let Some(group) = &mut undo.group {
+        group.make()?;
+        group.write_schemata()?;
+    }
 
+    // In a user namespace, nothing is a privilege over the host.
+    let asks = plan.takes_share() && !plan.rootless && plan.namespaces.has(NamespaceKind::User);
     // With nothing to hear of on the way, the word to start can be waiting for init.
-    let at_once = request.start && !plan.terminal && !plan.speaks();
+    let at_once = request.start && !plan.terminal && !plan.speaks() && !asks;
     let run_hooks = |action: &Action| container_hooks(action, &spec, &record, &plan);
     let setup = Setup {
         steps: &plan.steps,
         program: &plan.program,
         preserve_fds: request.preserve_fds,
         says_ready: !at_once,
+        privileged_parent: asks,
         awaits_maps: plan.namespaces.id_maps.is_some(),
         terminal_owner: spec.process.as_ref().map(|process| process.user.uid),
         oom_score_adj: plan.oom_score_adj,
@@ -153,6 +168,9 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     }
     if let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) {
         made.enter(pid, child.born_in_cgroup)?;
+    }
+    if let Some(group) = &undo.group {
+        group.enter(child.pid)?;
     }
     // While init is at its mounts: what is allowed counts from its program on, and init makes no
     // device that it then opens.
@@ -204,6 +222,12 @@ fn until_ready(
                 listener::deliver(spec, record, "creating", child.pid, &descriptor)?;
             }
             Some(Message::NeedSource(step)) => sources.answer(child, &plan.steps, step)?,
+            Some(Message::Delegate(step)) => {
+                child
+                    .do_step(step, &plan.steps)
+                    .map_err(|failure| launch::explain(&failure, plan, spec))?;
+                child.tell(&Message::Continue)?;
+            }
             Some(Message::Ready) => return Ok(terminal),
             Some(Message::Failed(failure)) => return Err(launch::explain(&failure, plan, spec)),
             Some(_) | None => return Err(vanished()),
@@ -256,10 +280,18 @@ fn check_host(spec: &Spec, plan: &Plan, request: &Request) -> Result<()> {
 }
 
 /// What goes on record before anything else is made: all that has to be undone.
-fn first_record(entry: &Entry, spec: &Spec, plan: &Plan, request: &Request) -> Record {
+fn first_record(
+    entry: &Entry,
+    spec: &Spec,
+    plan: &Plan,
+    request: &Request,
+    group: Option<&Group<'_>>,
+) -> Record {
     let mut labels: Vec<String> =
         spec.annotations.iter().map(|(key, value)| format!("{key}={value}")).collect();
     labels.push(format!("bundle={}", plan.bundle.display()));
+    let text =
+        |path: Option<&Path>| path.map_or_else(String::new, |path| path.display().to_string());
     let mount = |mount: &Mount| {
         let bind = mount.options.iter().any(|option| option == "bind" || option == "rbind");
         let device = if bind { Some("bind") } else { mount.kind.as_deref() };
@@ -284,7 +316,10 @@ fn first_record(entry: &Entry, spec: &Spec, plan: &Plan, request: &Request) -> R
             no_new_keyring: request.no_new_keyring,
             preserve_fds: request.preserve_fds,
             own_pids: plan.namespaces.makes(NamespaceKind::Pid),
+            own_resctrl: plan.resctrl.as_ref().is_some_and(|wanted| wanted.class.is_none()),
         },
+        intel_rdt_path: text(group.map(Group::directory)),
+        intel_rdt_mon_path: text(group.and_then(Group::monitoring)),
         ..Record::default()
     }
 }
@@ -348,12 +383,13 @@ fn container_hooks(
     plan: &Plan,
 ) -> Result<(), HookFailed> {
     let Some(all) = &spec.hooks else { return Ok(()) };
-    let (list, kind, status) = match action {
-        Action::StartHooks => (&all.start_container, "startContainer", "created"),
-        _ => (&all.create_container, "createContainer", "creating"),
+    let (list, kind, status, directory) = match action {
+        // The bundle is not to be seen from here, and what has its path is another directory.
+        Action::StartHooks => (&all.start_container, "startContainer", "created", Path::new("/")),
+        _ => (&all.create_container, "createContainer", "creating", plan.bundle.as_path()),
     };
     let state = hook_state(record, status, std::process::id()).to_json();
-    hooks::run(list, kind, &state, &plan.bundle).map_err(|(index, error)| HookFailed {
+    hooks::run(list, kind, &state, directory).map_err(|(index, error)| HookFailed {
         index: u32::try_from(index).unwrap_or(0),
         words: error.summary().into_bytes(),
     })
@@ -363,9 +399,11 @@ fn container_hooks(
 struct Undo<'a> {
     entry: &'a Entry,
     cgroup: Option<Cgroup>,
+    group: Option<Group<'a>>,
     child: Option<Child>,
     devices: Option<Moved>,
     done: bool,
+    warn: &'a mut dyn FnMut(&str),
 }
 
 impl Drop for Undo<'_> {
@@ -374,6 +412,7 @@ impl Drop for Undo<'_> {
             return;
         }
         // The first error is the one to tell; what cannot be undone shows in `list`.
+        let begun = self.child.is_some();
         if let Some(devices) = &mut self.devices {
             devices.back();
         }
@@ -383,7 +422,16 @@ impl Drop for Undo<'_> {
         if let Some(cgroup) = &mut self.cgroup {
             let _ = cgroup.undo();
         }
+        if let Some(group) = &mut self.group {
+            group.undo();
+        }
+        // A container that existed is followed by its poststop hooks (runtime.md, "Lifecycle"):
+        // they undo what other hooks did.
+        let kept = begun.then(|| (self.entry.read_config(), self.entry.read()));
         let _ = self.entry.remove();
+        if let Some((Ok(config), Ok(record))) = kept {
+            delete::poststop(&config, &record, &mut self.warn);
+        }
     }
 }
 

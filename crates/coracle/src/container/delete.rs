@@ -11,6 +11,7 @@ use crate::cgroup::Cgroup;
 use crate::config::Spec;
 use crate::error::{Error, Kind, Result};
 use crate::launch::hooks;
+use crate::resctrl;
 use crate::store::{Entry, Record, Store};
 use crate::sys::signal;
 
@@ -60,11 +61,12 @@ pub(super) fn destroy(entry: &Entry, record: &Record, warn: &mut impl FnMut(&str
         }
         cgroup.remove()?;
     }
+    if let Some((group, monitoring)) = record.resctrl() {
+        resctrl::remove(group, record.options.own_resctrl, monitoring)?;
+    }
     let config = entry.read_config().unwrap_or_default();
     entry.remove()?;
-    if super::mentions(&config, "poststop") {
-        poststop(&config, record, warn);
-    }
+    poststop(&config, record, warn);
     Ok(())
 }
 
@@ -88,7 +90,11 @@ fn await_end(pidfd: &OwnedFd) {
 }
 
 /// Runs the poststop hooks. One that fails is warned of, and the others run (runtime.md, step 13).
-fn poststop(config: &[u8], record: &Record, warn: &mut impl FnMut(&str)) {
+pub(super) fn poststop(config: &[u8], record: &Record, warn: &mut impl FnMut(&str)) {
+    // Most have none, and this saves reading it all.
+    if !super::mentions(config, "poststop") {
+        return;
+    }
     let Ok(spec) = Spec::parse(config) else { return };
     let list = spec.hooks.as_ref().map_or(&[][..], |hooks| &hooks.poststop);
     let state = hook_state(record, "stopped", 0).to_json();

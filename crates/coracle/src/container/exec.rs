@@ -9,11 +9,14 @@ use super::listener;
 use super::state::{Status, status};
 use crate::cgroup::Cgroup;
 use crate::config::{NamespaceKind, Process, Spec};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::init::{Gate, Setup};
 use crate::launch::{self, Way};
+use crate::lsm;
 use crate::plan::{self, namespaces};
+use crate::resctrl;
 use crate::store::Store;
+use crate::sys::schedule::set_affinity;
 use crate::wire::Message;
 
 /// What to run in which container.
@@ -42,25 +45,13 @@ pub fn config(store: &Store, id: &str) -> Result<Spec> {
 pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
     let entry = store.open(&request.id)?;
     let record = entry.read()?;
-    let refused = |words: &'static str| Error::new(words).kind(Kind::State);
-    match status(&entry, &record) {
-        Status::Created | Status::Running => {}
-        Status::Paused if request.ignore_paused => {}
-        Status::Paused => {
-            return Err(refused(
-                "cannot exec in a paused container (use --ignore-paused to override)",
-            ));
-        }
-        Status::Creating => {
-            return Err(refused("cannot exec in a container that is being created"));
-        }
-        Status::Stopped => return Err(refused("cannot exec in a stopped container")),
-    }
+    check_status(status(&entry, &record), request.ignore_paused)?;
     let Some(first) = first_process(&record)? else {
-        return Err(refused("cannot exec in a stopped container"));
+        return Err(Error::new(STOPPED).kind(Kind::State));
     };
     crate::config::check_process(&request.process, "/process")
         .map_err(|error| error.in_file("exec"))?;
+    lsm::check(Some(&request.process), None).map_err(|error| error.in_file("exec"))?;
     let spec = Spec::parse(&entry.read_config()?)?;
     let linux = spec.linux.clone().unwrap_or_default();
     let flags = linux.namespaces.iter().fold(0, |all, n| all | namespaces::flag_of(n.kind));
@@ -78,11 +69,13 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
         program: &plan.program,
         preserve_fds: request.preserve_fds,
         says_ready: true,
+        privileged_parent: true,
         awaits_maps: false,
         terminal_owner: Some(request.process.user.uid),
         oom_score_adj: plan.oom_score_adj,
         hooks: &no_hooks,
     };
+    plan.initial_cpus.as_deref().map(run_on).transpose()?;
     let mut cgroup = Cgroup::from_paths(&record.cgroup_paths);
     let child = launch::spawn(&way, cgroup.dir_fd()?, &setup, Gate::Parent)?;
     let mut attached = Attached::new(child);
@@ -93,6 +86,9 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
     if let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) {
         cgroup.enter(pid, child.born_in_cgroup)?;
     }
+    if let Some((group, monitoring)) = record.resctrl() {
+        resctrl::enter(group, monitoring, child.pid)?;
+    }
     child.tell(&Message::Continue)?;
     let mut terminal = None;
     loop {
@@ -102,6 +98,10 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
             }
             Some(Message::Listener(descriptor)) => {
                 listener::deliver(&spec, &record, "running", child.pid, &descriptor)?;
+            }
+            Some(Message::Delegate(step)) => {
+                child.do_step(step, &plan.steps).map_err(explain)?;
+                child.tell(&Message::Continue)?;
             }
             Some(Message::Ready) => break,
             Some(Message::Failed(failure)) => return Err(explain(failure)),
@@ -127,4 +127,29 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
     }
     attached.started(terminal);
     Ok(attached)
+}
+
+/// Refuses what has no process to join.
+fn check_status(status: Status, ignore_paused: bool) -> Result<()> {
+    let words = match status {
+        Status::Created | Status::Running => return Ok(()),
+        Status::Paused if ignore_paused => return Ok(()),
+        Status::Paused => "cannot exec in a paused container (use --ignore-paused to override)",
+        Status::Creating => "cannot exec in a container that is being created",
+        Status::Stopped => STOPPED,
+    };
+    Err(Error::new(words).kind(Kind::State))
+}
+
+const STOPPED: &str = "cannot exec in a stopped container";
+
+/// Keeps this process, and what it makes, on these CPUs: the container's other ones are not
+/// disturbed on the way into its cgroup.
+fn run_on(cpus: &[u64]) -> Result<()> {
+    set_affinity(cpus).what(|| "setting the CPU affinity").map_err(|error| {
+        error
+            .at("/process/execCPUAffinity/initial", None)
+            .in_file("exec")
+            .help("none of these CPUs is there and allowed to the runtime")
+    })
 }

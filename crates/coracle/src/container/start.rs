@@ -11,10 +11,13 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::launch::{self, hooks};
 use crate::plan::{self, Plan};
 use crate::store::{Entry, Record, Store};
-use crate::wire::{Message, Wire};
+use crate::wire::{Message, Operation, Wire};
 
 /// Starts a created container: returns once its program runs.
-pub fn start(store: &Store, id: &str) -> Result<()> {
+///
+/// A container one of whose hooks fails is removed, and followed by its poststop hooks (runtime.md,
+/// "Lifecycle"). What goes wrong with those goes to `warn`.
+pub fn start(store: &Store, id: &str, mut warn: impl FnMut(&str)) -> Result<()> {
     let entry = store.open(id)?;
     entry.lock()?;
     let record = entry.read()?;
@@ -36,6 +39,9 @@ pub fn start(store: &Store, id: &str) -> Result<()> {
             Some(Message::Failed(failure)) => {
                 entry.mark_started();
                 let (spec, plan) = plan_again(&entry, &record)?;
+                if failure.operation == Operation::Hook {
+                    super::delete::destroy(&entry, &record, &mut warn)?;
+                }
                 return Err(launch::explain(&failure, &plan, &spec));
             }
             Some(Message::Listener(descriptor)) => {
@@ -51,7 +57,11 @@ pub fn start(store: &Store, id: &str) -> Result<()> {
     }
     entry.mark_started();
     entry.unlock();
-    poststart(&entry, &record)
+    poststart(&entry, &record).or_else(|error| {
+        entry.lock()?;
+        super::delete::destroy(&entry, &record, &mut warn)?;
+        Err(error)
+    })
 }
 
 /// Connects to the waiting init.
@@ -83,7 +93,7 @@ pub(super) fn plan_again(entry: &Entry, record: &Record) -> Result<(Spec, Plan)>
     Ok((spec, plan))
 }
 
-/// Runs the poststart hooks; a container one of which fails is stopped (runtime.md, step 9).
+/// Runs the poststart hooks. A container one of which fails is to be removed (runtime.md, step 9).
 pub(super) fn poststart(entry: &Entry, record: &Record) -> Result<()> {
     let bytes = entry.read_config()?;
     // Most have none, and this saves reading it all.
@@ -93,8 +103,5 @@ pub(super) fn poststart(entry: &Entry, record: &Record) -> Result<()> {
     let spec = Spec::parse(&bytes)?;
     let list = spec.hooks.as_ref().map_or(&[][..], |hooks| &hooks.poststart);
     let state = hook_state(record, "running", record.init_process_pid).to_json();
-    hooks::run(list, "poststart", &state, record.bundle().as_ref()).map_err(|(_, error)| {
-        super::delete::end(record);
-        error
-    })
+    hooks::run(list, "poststart", &state, record.bundle().as_ref()).map_err(|(_, error)| error)
 }

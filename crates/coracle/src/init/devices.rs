@@ -139,17 +139,3 @@ pub(super) fn link(root: &Root, path: &CStr, target: &CStr, only_if: Option<&CSt
         Err(errno) => Err(Failed::new(Operation::MakeLink, errno)),
     }
 }
-
-/// Writes to a file of the host's /proc, in one write(2), as the kernel wants it.
-pub(super) fn write_proc(path: &CStr, value: &CStr) -> Outcome {
-    let host = [b"/proc/", path.to_bytes()].concat();
-    let host = CString::new(host).unwrap_or_default();
-    let file = openat(CWD, &host, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-        .part(Operation::OpenFile)?;
-    let bytes = value.to_bytes();
-    match rustix::io::write(&file, bytes) {
-        Ok(written) if written == bytes.len() => Ok(()),
-        Ok(_) => Err(Failed::new(Operation::WriteFile, Errno::IO)),
-        Err(errno) => Err(Failed::new(Operation::WriteFile, errno)),
-    }
-}

@@ -25,7 +25,6 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit};
 
 use failure::{Failed, Outcome, Part};
 use masks::Masks;
@@ -35,7 +34,10 @@ use root::Root;
 
 use crate::plan::{Action, Program, Step};
 use crate::sys;
-use crate::wire::{Message, Operation, Wire};
+use crate::wire::{Failure, Message, Operation, Wire};
+
+/// As many CPUs as a kernel can be built for (`CONFIG_NR_CPUS`).
+const MOST_CPUS: usize = 8192;
 
 /// What init needs beside the steps.
 pub(crate) struct Setup<'a> {
@@ -47,6 +49,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) preserve_fds: u32,
     /// Whether the parent wants to hear that all is made; else the word to start is on its way.
     pub(crate) says_ready: bool,
+    /// Whether the parent listens, and may have privileges over the host that init lacks.
+    pub(crate) privileged_parent: bool,
     /// Whether ids have to be mapped before the process may hide from its own parent.
     pub(crate) awaits_maps: bool,
     /// Who will run on the terminal, for its owner.
@@ -79,8 +83,23 @@ pub(crate) enum Gate {
     },
 }
 
-/// Does all the steps. Never returns: it becomes the program, or ends after saying why not.
-pub(crate) fn run(setup: &Setup<'_>, wire: Wire, gate: Gate, outside: Outside) -> ! {
+/// Does the first steps as far as they are inherited by a process that is not made yet, and take
+/// the host's /proc. How many there are.
+pub(crate) fn run_early(setup: &Setup<'_>) -> Result<usize, Failure> {
+    let mut done = 0;
+    for step in setup.steps {
+        let Action::Label { attribute, label } = &step.action else { break };
+        attribute
+            .set(label)
+            .map_err(|errno| Failed::new(Operation::Itself, errno).in_step(done))?;
+        done += 1;
+    }
+    Ok(done as usize)
+}
+
+/// Does all the steps but the first `done`. Never returns: it becomes the program, or ends after
+/// saying why not.
+pub(crate) fn run(setup: &Setup<'_>, wire: Wire, gate: Gate, outside: Outside, done: usize) -> ! {
     let mut init = Init {
         setup,
         wire,
@@ -93,6 +112,7 @@ pub(crate) fn run(setup: &Setup<'_>, wire: Wire, gate: Gate, outside: Outside) -
         home: None,
         directory_pending: false,
         umask: Mode::empty(),
+        done,
     };
     if let Err((step, failed)) = init.all() {
         // If even this does not arrive, the closed wire says that something is wrong.
@@ -117,6 +137,8 @@ struct Init<'a> {
     directory_pending: bool,
     /// The caller's mask of file modes, for hooks that run on the host's files.
     umask: Mode,
+    /// How many steps were done before this process was made.
+    done: usize,
 }
 
 /// Closes every descriptor but the standard ones, those that the program keeps, the wire, the
@@ -137,8 +159,8 @@ pub(crate) fn close_others(
 
 impl Init<'_> {
     fn all(&mut self) -> Result<(), (u32, Failed)> {
-        self.prepare().map_err(|failed| (crate::wire::Failure::STAGE, failed))?;
-        for (step, number) in self.setup.steps.iter().zip(0..) {
+        self.prepare().map_err(|failed| (Failure::STAGE, failed))?;
+        for (step, number) in self.setup.steps.iter().zip(0..).skip(self.done) {
             self.perform(number, &step.action).map_err(|failed| (number, failed))?;
         }
         Ok(())
@@ -202,7 +224,23 @@ impl Init<'_> {
                 let owner = self.setup.terminal_owner;
                 console::open(self.root()?, *size, *bind, owner, &self.wire)
             }
-            Action::WriteProc { path, value } => devices::write_proc(path, value),
+            Action::WriteProc { path, value } => {
+                crate::procfs::write_file(&path.to_string_lossy(), value.to_bytes())
+                    .part(Operation::WriteFile)
+            }
+            Action::Label { attribute, label } => attribute.set(label).part(Operation::Itself),
+            // Whatever went wrong, what the runtime was allowed is allowed still.
+            Action::AllCpus => {
+                let _ = sys::schedule::set_affinity(&[u64::MAX; MOST_CPUS / 64]);
+                Ok(())
+            }
+            Action::Cpus(cpus) => sys::schedule::set_affinity(cpus).part(Operation::Itself),
+            Action::MemoryPolicy { mode, nodes } => {
+                sys::schedule::set_memory_policy(*mode, nodes).part(Operation::Itself)
+            }
+            Action::Personality(domain) => {
+                sys::schedule::set_personality(*domain).part(Operation::Itself)
+            }
             Action::Hostname(name) => {
                 rustix::system::sethostname(name.to_bytes()).part(Operation::Itself)
             }
@@ -234,7 +272,9 @@ impl Init<'_> {
                 self.root = None;
                 Ok(())
             }
-            Action::Rlimit { resource, soft, hard } => set_limit(*resource, *soft, *hard),
+            Action::Rlimit { .. } | Action::Scheduling(_) | Action::IoPriority(_) => {
+                self.take_share(number, action)
+            }
             Action::Umask(mask) => {
                 rustix::process::umask(Mode::from_raw_mode(*mask));
                 Ok(())
@@ -274,6 +314,17 @@ impl Init<'_> {
                 let path = self.path.as_deref().unwrap_or_default();
                 Err(program::execute(path, self.setup.program, self.home.as_deref()))
             }
+        }
+    }
+
+    /// Takes a share of the machine, or has the parent give what only that may.
+    fn take_share(&self, number: u32, action: &Action) -> Outcome {
+        match crate::share::apply(action, None) {
+            Err(Errno::PERM | Errno::ACCESS) if self.setup.privileged_parent => {
+                self.wire.send(&Message::Delegate(number)).part(Operation::Talk)?;
+                self.await_message(|m| matches!(m, Message::Continue))
+            }
+            result => result.part(Operation::Itself),
         }
     }
 
@@ -341,32 +392,6 @@ fn loopback() -> Outcome {
     }
     .part(Operation::Itself)?;
     sys::network::loopback_up(socket.as_fd()).part(Operation::Itself)
-}
-
-/// setrlimit(2).
-fn set_limit(resource: u32, soft: u64, hard: u64) -> Outcome {
-    let resource = match resource {
-        0 => Resource::Cpu,
-        1 => Resource::Fsize,
-        2 => Resource::Data,
-        3 => Resource::Stack,
-        4 => Resource::Core,
-        5 => Resource::Rss,
-        6 => Resource::Nproc,
-        7 => Resource::Nofile,
-        8 => Resource::Memlock,
-        9 => Resource::As,
-        10 => Resource::Locks,
-        11 => Resource::Sigpending,
-        12 => Resource::Msgqueue,
-        13 => Resource::Nice,
-        14 => Resource::Rtprio,
-        _ => Resource::Rttime,
-    };
-    // RLIM_INFINITY, all ones, is how both config.json and the kernel say "no limit".
-    let limit = |value| (value != u64::MAX).then_some(value);
-    let new = Rlimit { current: limit(soft), maximum: limit(hard) };
-    rustix::process::setrlimit(resource, new).part(Operation::Itself)
 }
 
 /// A working directory outside the root has no path that leads there (getcwd(2)): the way out that

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use super::way::Joined;
 use crate::config::Spec;
 use crate::error::{Error, Kind, errno_text};
-use crate::plan::{Action, Mount, Plan, Program, Source, Step};
+use crate::plan::{Action, Attribute, Mount, Plan, Program, Source, Step};
 use crate::wire::{Failure, Operation};
 
 /// Explains a failed step of a plan.
@@ -29,7 +29,7 @@ pub(crate) fn explain_steps(
 }
 
 /// Explains a failure before the first step.
-pub(crate) fn stage(failure: &Failure) -> Error {
+fn stage(failure: &Failure) -> Error {
     let error = Error::new("starting the container's first process")
         .because(failure.operation.words())
         .os(failure.errno);
@@ -83,6 +83,10 @@ fn of_step(failure: &Failure, step: &Step, program: &Program, spec: &Spec) -> Er
                 value = option_text(spec, &pointer, option as usize);
                 let _ = write!(pointer, "/options/{option}");
             }
+            (Action::Mount(mount), Operation::SetOption) if mount.label().is_some() => {
+                "/linux/mountLabel".clone_into(&mut pointer);
+                value = mount.label().map(|label| format!("{:?}", label.to_string_lossy()));
+            }
             (Action::Mount(_), Operation::OpenFilesystem) => {
                 value = mount_of(spec, &pointer).and_then(|mount| quoted(mount.kind.as_ref()));
                 pointer.push_str("/type");
@@ -114,6 +118,7 @@ fn of_step(failure: &Failure, step: &Step, program: &Program, spec: &Spec) -> Er
             (Action::WorkingDirectory(path) | Action::CheckDirectory(path), _) => {
                 value = Some(format!("{:?}", path.to_string_lossy()));
             }
+            (Action::Label { label, .. }, _) => value = Some(format!("{label:?}")),
             (Action::ContainerHooks | Action::StartHooks, Operation::Hook) => {
                 let _ = write!(pointer, "/{}", failure.detail);
             }
@@ -160,6 +165,32 @@ fn help(failure: &Failure, action: &Action) -> Option<&'static str> {
         (Action::Rlimit { .. }, _, Errno::PERM) => {
             Some("raising a hard limit takes CAP_SYS_RESOURCE; ask for less")
         }
+        (Action::WriteProc { .. }, _, Errno::XDEV | Errno::NOTDIR) => {
+            Some("something is mounted over the files of /proc")
+        }
+        (Action::Label { attribute, .. }, _, errno) => label_help(*attribute, errno),
+        (Action::Scheduling(_), _, Errno::PERM) => Some(
+            "it takes CAP_SYS_NICE, and with groups of real-time tasks realtimeRuntime in \
+             /linux/resources/cpu; SCHED_DEADLINE takes all CPUs of a cpuset that shares none",
+        ),
+        (Action::Scheduling(_), _, Errno::BUSY) => {
+            Some("the CPUs have promised too much time to other tasks already; ask for less")
+        }
+        (Action::Scheduling(_), _, Errno::OPNOTSUPP | Errno::TOOBIG) => {
+            Some("this kernel has no utilization clamps (CONFIG_UCLAMP_TASK)")
+        }
+        (Action::IoPriority(_), _, Errno::PERM) => {
+            Some("IOPRIO_CLASS_RT takes CAP_SYS_NICE on the host")
+        }
+        (Action::MemoryPolicy { .. }, _, Errno::INVAL) => {
+            Some("the nodes have to be there and in the cpuset, and the mode to allow the flags")
+        }
+        (Action::MemoryPolicy { .. }, _, Errno::NOSYS) => {
+            Some("this kernel was built without memory policies (CONFIG_NUMA)")
+        }
+        (Action::Cpus(_), _, Errno::INVAL) => {
+            Some("none of these CPUs is there and in the container's cpuset")
+        }
         (Action::User(_), Operation::SetCapabilities | Operation::SetAmbient, Errno::PERM) => {
             Some("a capability that the runtime does not have itself cannot be given")
         }
@@ -187,6 +218,22 @@ fn help(failure: &Failure, action: &Action) -> Option<&'static str> {
         (Action::Device(_), Operation::OtherNode, _) => {
             Some("remove the file from the root file system, or take the device out")
         }
+        _ => None,
+    }
+}
+
+fn label_help(attribute: Attribute, errno: Errno) -> Option<&'static str> {
+    match (attribute, errno) {
+        (Attribute::AppArmorExec, Errno::NOENT) => {
+            Some("no such profile is loaded: load it with apparmor_parser")
+        }
+        (Attribute::SelinuxExec | Attribute::SelinuxKey, Errno::INVAL) => {
+            Some("the policy has no such context")
+        }
+        (_, Errno::IO) => {
+            Some("the kernel took it and does not have it: /proc is not what it seems")
+        }
+        (_, Errno::XDEV | Errno::NOTDIR) => Some("something is mounted over the files of /proc"),
         _ => None,
     }
 }

@@ -25,11 +25,13 @@ pub(crate) use explain::{explain, explain_steps};
 pub(crate) use sources::Sources;
 pub(crate) use way::Way;
 
+use crate::config::Spec;
 use crate::error::{Context, Error, Result};
 use crate::init::{self, Gate, Outside, Setup};
 use crate::plan::{Action, Step};
 use crate::sys::process::{self, Cloned};
 use crate::wire::{Failure, Message, Operation, Wire};
+use crate::{procfs, share};
 
 /// The first process, in the middle of its steps.
 #[derive(Debug)]
@@ -66,7 +68,7 @@ pub(crate) fn spawn(
         return match cloned {
             Cloned::Child => {
                 drop(ours);
-                init::run(setup, theirs, gate, outside)
+                init::run(setup, theirs, gate, outside, 0)
             }
             Cloned::Parent { pid, pidfd } => Ok(Child { pid, pidfd, wire: ours, born_in_cgroup }),
         };
@@ -80,7 +82,7 @@ pub(crate) fn spawn(
         }
         Cloned::Parent { pidfd, .. } => {
             drop(theirs);
-            staged(&pidfd, ours, born_in_cgroup)
+            staged(&pidfd, ours, born_in_cgroup, setup)
         }
     }
 }
@@ -96,13 +98,13 @@ impl OomScore {
 
     fn set(score: i64) -> Result<Self> {
         let before = std::fs::read_to_string(Self::FILE).what(|| "reading oom_score_adj")?;
-        std::fs::write(Self::FILE, score.to_string()).what(|| "setting oom_score_adj").map_err(
-            |error| {
-                error.at("/process/oomScoreAdj", Some(score.to_string())).help(
-                    "lowering it takes CAP_SYS_RESOURCE on the host; ask for more, or leave it out",
-                )
-            },
-        )?;
+        procfs::write(None, "oom_score_adj", &score.to_string())
+            .what(|| "setting oom_score_adj")
+            .map_err(|error| {
+            error.at("/process/oomScoreAdj", Some(score.to_string())).help(
+                "lowering it takes CAP_SYS_RESOURCE on the host; ask for more, or leave it out",
+            )
+        })?;
         Ok(Self { before })
     }
 }
@@ -155,6 +157,11 @@ fn clone_help(error: Error, errno: Errno) -> Error {
 
 /// The process in between: goes the way, clones init as its own sibling, says its pid and ends.
 fn stage(way: &Way, setup: &Setup<'_>, wire: Wire, gate: Gate) -> ! {
+    // In the host's namespaces, whose /proc it takes.
+    let done = match init::run_early(setup) {
+        Ok(done) => done,
+        Err(failure) => give_up(&wire, failure),
+    };
     // Soon among processes that may be hostile, and until execve with the runtime's memory and
     // privileges: nothing of it may be traced or looked into by them (CVE-2016-9962). A new process
     // inherits it. Only an unprivileged parent has to wait until the ids are mapped, as it could
@@ -162,30 +169,31 @@ fn stage(way: &Way, setup: &Setup<'_>, wire: Wire, gate: Gate) -> ! {
     let hide = !setup.awaits_maps || geteuid().is_root();
     let outside = match way.enter(hide) {
         Ok(outside) => outside,
-        Err((operation, detail, errno)) => give_up(&wire, operation, detail, errno),
+        Err((operation, detail, errno)) => {
+            give_up(&wire, Failure::of_stage(operation, detail, errno))
+        }
     };
     // What is cloned next may be seen by the container's processes at once. The namespaces of `way`
     // are closed by this, and never dropped.
     if let Err(errno) = init::close_others(setup.preserve_fds, &wire, Some(&gate), &outside) {
-        give_up(&wire, Operation::CloseFiles, 0, errno);
+        give_up(&wire, Failure::of_stage(Operation::CloseFiles, 0, errno));
     }
     if let Err(errno) = shed_capabilities(setup.steps) {
-        give_up(&wire, Operation::SetCapabilities, 0, errno);
+        give_up(&wire, Failure::of_stage(Operation::SetCapabilities, 0, errno));
     }
     #[allow(clippy::cast_sign_loss)] // CLONE_PARENT is positive
     match process::clone3(way.clone | libc::CLONE_PARENT as u64, None) {
-        Ok(Cloned::Child) => init::run(setup, wire, gate, outside),
+        Ok(Cloned::Child) => init::run(setup, wire, gate, outside, done),
         Ok(Cloned::Parent { pid, .. }) => {
             let sent = wire.send(&Message::Staged(pid));
             process::exit(i32::from(sent.is_err()))
         }
-        Err(errno) => give_up(&wire, Operation::Clone, 0, errno),
+        Err(errno) => give_up(&wire, Failure::of_stage(Operation::Clone, 0, errno)),
     }
 }
 
 /// Says what failed in the process in between, and ends it.
-fn give_up(wire: &Wire, operation: Operation, detail: u32, errno: Errno) -> ! {
-    let failure = Failure { step: Failure::STAGE, operation, detail, errno, words: Vec::new() };
+fn give_up(wire: &Wire, failure: Failure) -> ! {
     let _ = wire.send(&Message::Failed(failure));
     process::exit(1)
 }
@@ -210,8 +218,7 @@ fn shed_capabilities(steps: &[Step]) -> Result<(), Errno> {
     let steps = CapabilitySet::SETPCAP
         | CapabilitySet::SETUID
         | CapabilitySet::SETGID
-        | CapabilitySet::CHOWN
-        | CapabilitySet::SYS_RESOURCE;
+        | CapabilitySet::CHOWN;
     let keep = CapabilitySet::from_bits_retain(program) | steps | filter;
     let held = capabilities(None)?;
     let kept = CapabilitySets {
@@ -223,7 +230,7 @@ fn shed_capabilities(steps: &[Step]) -> Result<(), Errno> {
 }
 
 /// Waits for the process in between, and takes over the child that it made.
-fn staged(stage: &OwnedFd, wire: Wire, born_in_cgroup: bool) -> Result<Child> {
+fn staged(stage: &OwnedFd, wire: Wire, born_in_cgroup: bool, setup: &Setup<'_>) -> Result<Child> {
     let failed = |what: &'static str| Error::new(what);
     // The first message is the stage's or a failure of it; init says nothing before we speak.
     let message = wire.receive().what(|| "talking to the new process")?;
@@ -235,7 +242,9 @@ fn staged(stage: &OwnedFd, wire: Wire, born_in_cgroup: bool) -> Result<Child> {
             let pidfd = pidfd_open(raw, PidfdFlags::empty()).what(|| "opening the new process")?;
             Ok(Child { pid, pidfd, wire, born_in_cgroup })
         }
-        Some(Message::Failed(failure)) => Err(explain::stage(&failure)),
+        Some(Message::Failed(failure)) => {
+            Err(explain_steps(&failure, setup.steps, setup.program, &Spec::default()))
+        }
         _ => Err(failed("the new process ended before it had joined its namespaces")),
     }
 }
@@ -244,6 +253,22 @@ impl Child {
     /// Writes the id maps of its new user namespace.
     pub(crate) fn map_ids(&self, maps: &crate::plan::IdMaps) -> Result<()> {
         id_maps::write(self.pid, maps)
+    }
+
+    /// Does for it a step that it may not do itself.
+    pub(crate) fn do_step(&self, number: u32, steps: &[Step]) -> Result<(), Failure> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let done = match (steps.get(number as usize), pid) {
+            (Some(step), Some(pid)) => share::apply(&step.action, Some(pid)),
+            _ => Err(Errno::INVAL),
+        };
+        done.map_err(|errno| Failure {
+            step: number,
+            operation: Operation::Itself,
+            detail: 0,
+            errno,
+            words: Vec::new(),
+        })
     }
 
     /// Tells it something. That it is gone already shows when it is listened to.

@@ -14,12 +14,12 @@ mod net_devices;
 mod origin;
 mod process;
 mod recipe;
+mod share;
 mod show;
 mod step;
 
 pub mod capability;
 pub mod namespaces;
-pub mod rlimit;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -31,14 +31,14 @@ pub use origin::Origin;
 pub use process::{ExecPlan, Program, exec};
 pub use recipe::{Recipe, recipe};
 pub use step::{
-    Action, Bind, Capabilities, Device, DeviceKind, Filesystem, FsOption, Identity, Mount,
-    MountIds, Remount, Source, SourceLink, Step,
+    Action, Attribute, Bind, Capabilities, Device, DeviceKind, Filesystem, FsOption, Identity,
+    Mount, MountIds, Remount, Scheduling, Source, SourceLink, Step,
 };
 
 use crate::cgroup::{self, DeviceRule};
 use crate::config::{self, NamespaceKind, Spec};
 use crate::error::{Error, Result};
-use crate::seccomp;
+use crate::{resctrl, seccomp};
 
 /// A container, ready to be made.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ pub struct Plan {
     pub net_devices: Vec<NetDevice>,
     /// The container's cgroup.
     pub cgroup: Cgroup,
+    /// Its groups of resctrl.
+    pub resctrl: Option<resctrl::Wanted>,
     /// What init does, in order.
     pub steps: Vec<Step>,
     /// What it becomes.
@@ -126,6 +128,16 @@ impl Plan {
             || self.steps.iter().any(Step::may_ask)
     }
 
+    /// Whether init takes what may be a privilege over the host.
+    pub fn takes_share(&self) -> bool {
+        self.steps.iter().any(|step| {
+            matches!(
+                step.action,
+                Action::Rlimit { .. } | Action::Scheduling(_) | Action::IoPriority(_)
+            )
+        })
+    }
+
     /// Whether the system call filter gives a descriptor to hand to a listener.
     pub fn has_listener(&self) -> bool {
         self.steps.iter().any(|step| match &step.action {
@@ -139,7 +151,7 @@ impl Plan {
 pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
     let none = config::Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&none);
-    refuse_unsupported(spec, linux)?;
+    refuse_unsupported(spec)?;
     let rootfs = rootfs(spec, &options.bundle)?;
     let namespaces = namespaces::plan(linux, &spec.mounts)?;
     let host = Host { cgroup_namespace: namespaces.has(NamespaceKind::Cgroup), ..host.clone() };
@@ -158,6 +170,7 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
         namespaces,
         net_devices: net_devices::plan(linux),
         cgroup,
+        resctrl: linux.intel_rdt.as_ref().map(resctrl::Wanted::new),
         steps,
         program,
         terminal,
@@ -243,7 +256,9 @@ fn steps(
         steps.push(at("/linux/namespaces", Action::CgroupNamespace));
     }
     steps.push(default(Action::NewSession));
+    let labels = spec.process.as_ref().map(process::labels).unwrap_or_default();
     if !options.no_new_keyring {
+        steps.extend(labels.key);
         steps.push(session_keyring(&options.id)?);
     }
 
@@ -262,6 +277,9 @@ fn steps(
     let root = Action::Root { path, propagation: way.root, shared: way.shared };
     steps.push(at("/root/path", root));
     steps.extend(mounts.made);
+    if let Some(label) = linux.mount_label.as_deref().filter(|label| !label.is_empty()) {
+        mounts::label(label, &mut steps)?;
+    }
     devices::plan(spec, host.rootless || namespaces.has(NamespaceKind::User), &mut steps)?;
     if let Some(process) = spec.process.as_ref().filter(|process| process.terminal) {
         let size = process::console_size(process);
@@ -278,19 +296,7 @@ fn steps(
     steps.extend(mounts.last);
 
     // While the host's /proc is there to write to. It shows the sysctls of our own namespaces.
-    for (key, value) in &linux.sysctl {
-        let Some(path) = config::sysctl_path(key).map(|path| format!("sys/{path}")) else {
-            return Err(Error::new("not the name of a kernel parameter")
-                .at(format!("/linux/sysctl/{key}"), Some(format!("{value:?}"))));
-        };
-        let value = cstring(value, "/linux/sysctl")?;
-        let action = match path.as_str() {
-            // Root of a user namespace may set it, but not write this file.
-            "sys/kernel/domainname" => Action::Domainname(value),
-            _ => Action::WriteProc { path: cstring(&path, "/linux/sysctl")?, value },
-        };
-        steps.push(Step { origin: Origin::key("/linux/sysctl", key), action });
-    }
+    sysctls(linux, &mut steps)?;
     if let Some(name) = spec.hostname.as_deref().filter(|name| !name.is_empty()) {
         steps.push(at("/hostname", Action::Hostname(cstring(name, "/hostname")?)));
     }
@@ -317,6 +323,8 @@ fn steps(
             Action::Attributes { target: CString::default(), set, clear: 0, recursive: false };
         steps.push(at("/root/readonly", action));
     }
+    // While the host's /proc is there; after the hooks, which are the host's programs.
+    steps.extend(labels.exec);
     steps.push(default(Action::EnterRoot { no_pivot: options.no_pivot }));
     if let Some(flags) = propagation {
         steps.push(at("/linux/rootfsPropagation", Action::RootPropagation(flags)));
@@ -348,6 +356,24 @@ fn hooks(spec: &Spec, steps: &mut Vec<Step>) {
     }
 }
 
+/// The kernel parameters.
+fn sysctls(linux: &config::Linux, steps: &mut Vec<Step>) -> Result<()> {
+    for (key, value) in &linux.sysctl {
+        let Some(path) = config::sysctl_path(key).map(|path| format!("sys/{path}")) else {
+            return Err(Error::new("not the name of a kernel parameter")
+                .at(format!("/linux/sysctl/{key}"), Some(format!("{value:?}"))));
+        };
+        let value = cstring(value, "/linux/sysctl")?;
+        let action = match path.as_str() {
+            // Root of a user namespace may set it, but not write this file.
+            "sys/kernel/domainname" => Action::Domainname(value),
+            _ => Action::WriteProc { path: cstring(&path, "/linux/sysctl")?, value },
+        };
+        steps.push(Step { origin: Origin::key("/linux/sysctl", key), action });
+    }
+    Ok(())
+}
+
 /// The system call filter, and what is to be said about its profile.
 fn filter(
     linux: &config::Linux,
@@ -364,6 +390,12 @@ fn filter(
     seccomp::compile(profile, seccomp::native(), unknown).map(Some)
 }
 
+/// Whether a mount option is known and carried out, and is no file system's own.
+pub fn knows_mount_option(option: &str) -> bool {
+    use mount_options::{Meaning, meaning};
+    !matches!(meaning(option), Meaning::Own)
+}
+
 /// Joins the session keyring of a container.
 fn session_keyring(id: &str) -> Result<Step> {
     let action = Action::SessionKeyring(cstring(&format!("_ses.{id}"), "")?);
@@ -372,33 +404,14 @@ fn session_keyring(id: &str) -> Result<Step> {
 
 /// Nothing that the configuration asks for is silently left out: what this version does not carry
 /// out is refused.
-fn refuse_unsupported(spec: &Spec, linux: &config::Linux) -> Result<()> {
-    let process = spec.process.as_ref();
-    let refused = [
-        ("/linux/intelRdt", linux.intel_rdt.is_some()),
-        ("/linux/memoryPolicy", linux.memory_policy.is_some()),
-        ("/linux/personality", linux.personality.is_some()),
-        ("/linux/mountLabel", linux.mount_label.as_deref().is_some_and(|l| !l.is_empty())),
-        ("/process/apparmorProfile", process.is_some_and(|p| given(p.apparmor_profile.as_ref()))),
-        ("/process/selinuxLabel", process.is_some_and(|p| given(p.selinux_label.as_ref()))),
-        ("/process/scheduler", process.is_some_and(|p| p.scheduler.is_some())),
-        ("/process/ioPriority", process.is_some_and(|p| p.io_priority.is_some())),
-        ("/process/execCPUAffinity", process.is_some_and(|p| p.exec_cpu_affinity.is_some())),
-        ("/vm", spec.vm.is_some()),
-    ];
-    for (pointer, asked) in refused {
-        if asked {
-            return Err(Error::new("this version does not carry out this part of config.json")
-                .at(pointer, None)
-                .help("take it out, if the container can do without"));
-        }
+fn refuse_unsupported(spec: &Spec) -> Result<()> {
+    // The container would be isolated by less than it asks for.
+    if spec.vm.is_some() {
+        return Err(Error::new("this runtime makes no virtual machines").at("/vm", None).help(
+            "take it out, if the container can do without, or use a runtime that makes them",
+        ));
     }
     Ok(())
-}
-
-/// Whether a string field says something.
-fn given(field: Option<&String>) -> bool {
-    field.is_some_and(|text| !text.is_empty())
 }
 
 /// A string for the kernel. The checks refuse NUL with a better pointer; this holds the line.

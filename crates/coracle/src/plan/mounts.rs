@@ -109,6 +109,21 @@ fn plan_one(
     Ok(())
 }
 
+/// Gives the file systems that are made an SELinux context. Those that the kernel fills have their
+/// own.
+pub(super) fn label(label: &str, steps: &mut [Step]) -> Result<()> {
+    for step in steps {
+        let Action::Mount(mount) = &mut step.action else { continue };
+        let Source::Filesystem(new) = &mut mount.source else { continue };
+        let kernels = ["proc", "sysfs", "cgroup2", "mqueue"];
+        if !kernels.iter().any(|kernels| new.kind.to_bytes() == kernels.as_bytes()) {
+            let value = Some(cstring(label, "/linux/mountLabel")?);
+            new.options.push(FsOption { index: None, key: CString::from(c"context"), value });
+        }
+    }
+    Ok(())
+}
+
 /// A change of an earlier mount. With `bind`, it is of the mount alone and not of its file system,
 /// as with mount(8). Flags that it does not name stay: to lose nosuid by a remount that asks for
 /// "ro" is what nobody means.

@@ -5,8 +5,8 @@ use std::ffi::CString;
 
 use super::namespaces::root_of;
 use super::origin::Origin;
-use super::step::{Action, Capabilities, Identity, Step};
-use super::{Host, capability, cstring, rlimit};
+use super::step::{Action, Attribute, Capabilities, Identity, Step};
+use super::{Host, capability, cstring, share};
 use crate::config::{self, Spec};
 use crate::error::{Error, Result};
 use crate::seccomp;
@@ -53,7 +53,8 @@ pub(super) fn plan(
         steps.push(default(Action::AwaitStart));
         return Ok(());
     };
-    become_process(process, setgroups(linux, host), filter, steps)?;
+    steps.push(default(Action::AllCpus));
+    become_process(process, linux, setgroups(linux, host), filter, steps)?;
     steps.push(default(Action::AwaitStart));
     if spec.hooks.as_ref().is_some_and(|hooks| !hooks.start_container.is_empty()) {
         let origin = Origin::field("/hooks/startContainer");
@@ -73,6 +74,9 @@ pub struct ExecPlan {
     pub steps: Vec<Step>,
     /// What it becomes.
     pub program: Program,
+    /// The CPUs that this process runs on from before the new one enters the cgroup: bit n is
+    /// CPU n.
+    pub initial_cpus: Option<Vec<u64>>,
     /// `/process/oomScoreAdj`, with which it is born.
     pub oom_score_adj: Option<i64>,
 }
@@ -89,7 +93,23 @@ pub fn exec(
     host: &Host,
 ) -> Result<ExecPlan> {
     let default = |action| Step { origin: Origin::DEFAULT, action };
-    let mut steps = vec![default(Action::AwaitParent)];
+    // What is written to the host's /proc is written before the container's is seen, by the process
+    // in between; a new process inherits it.
+    let labels = labels(process);
+    let mut steps: Vec<Step> = labels.key.filter(|_| keyring_of.is_some()).into_iter().collect();
+    steps.extend(labels.exec);
+    steps.push(default(Action::AwaitParent));
+    let affinity = process.exec_cpu_affinity.clone().unwrap_or_default();
+    let initial = share::cpus(affinity.initial.as_deref(), "/process/execCPUAffinity/initial")?;
+    match share::cpus(affinity.last.as_deref(), "/process/execCPUAffinity/final")? {
+        Some(cpus) => {
+            let origin = Origin::field("/process/execCPUAffinity/final");
+            steps.push(Step { origin, action: Action::Cpus(cpus) });
+        }
+        None if initial.is_none() => steps.push(default(Action::AllCpus)),
+        // What becomes of the initial ones is the kernel's to say.
+        None => {}
+    }
     if user {
         steps.push(default(become_root(linux)));
     }
@@ -105,14 +125,15 @@ pub fn exec(
         steps.push(Step { origin: Origin::field("/process/terminal"), action });
     }
     let filter = super::filter(linux, annotations)?.map(|(program, _)| program);
-    become_process(process, setgroups(linux, host), filter.as_ref(), &mut steps)?;
+    become_process(process, linux, setgroups(linux, host), filter.as_ref(), &mut steps)?;
     steps.push(default(Action::AwaitStart));
     if process.no_new_privileges {
         steps.extend(filter.as_ref().map(filter_step));
     }
     steps.push(Step { origin: Origin::field("/process/args"), action: Action::Execute });
     let program = program_of(process, "/process")?;
-    Ok(ExecPlan { steps, program, oom_score_adj: process.oom_score_adj })
+    let oom_score_adj = process.oom_score_adj;
+    Ok(ExecPlan { steps, program, initial_cpus: initial, oom_score_adj })
 }
 
 /// The step that installs a filter.
@@ -138,6 +159,7 @@ pub(super) fn console_size(process: &config::Process) -> Option<(u16, u16)> {
 /// directory, which has found its program.
 fn become_process(
     process: &config::Process,
+    linux: &config::Linux,
     setgroups: Setgroups,
     filter: Option<&seccomp::Program>,
     steps: &mut Vec<Step>,
@@ -147,7 +169,7 @@ fn become_process(
     let user = &process.user;
 
     for (index, limit) in process.rlimits.iter().enumerate() {
-        let Some(resource) = rlimit::number(&limit.kind) else {
+        let Some(resource) = limit.resource() else {
             return Err(Error::new("unknown resource limit")
                 .at(format!("/process/rlimits/{index}/type"), Some(format!("{:?}", limit.kind)))
                 .help("see getrlimit(2) for the names"));
@@ -155,6 +177,7 @@ fn become_process(
         let action = Action::Rlimit { resource, soft: limit.soft, hard: limit.hard };
         steps.push(Step { origin: Origin::item("/process/rlimits", index), action });
     }
+    share::plan(process, linux, steps)?;
     steps.push(match user.umask {
         Some(mask) => at("/process/user/umask", Action::Umask(mask & 0o777)),
         None => default(Action::Umask(0o022)),
@@ -195,6 +218,34 @@ fn become_process(
     steps.push(at("/process/cwd", Action::CheckDirectory(cwd)));
     steps.push(at("/process/args/0", Action::FindProgram));
     Ok(())
+}
+
+/// The steps that label a process.
+#[derive(Default)]
+pub(super) struct Labels {
+    /// What its session keyring gets.
+    pub(super) key: Option<Step>,
+    /// What it gets with its program.
+    pub(super) exec: Vec<Step>,
+}
+
+/// The labels of a process.
+pub(super) fn labels(process: &config::Process) -> Labels {
+    let step = |field, attribute, label: &Option<String>| {
+        let label = label.clone().filter(|label| !label.is_empty())?;
+        Some(Step { origin: Origin::field(field), action: Action::Label { attribute, label } })
+    };
+    let (apparmor, selinux) = (&process.apparmor_profile, &process.selinux_label);
+    Labels {
+        key: step("/process/selinuxLabel", Attribute::SelinuxKey, selinux),
+        exec: [
+            step("/process/apparmorProfile", Attribute::AppArmorExec, apparmor),
+            step("/process/selinuxLabel", Attribute::SelinuxExec, selinux),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+    }
 }
 
 /// Whether the container's user namespace lets root change its groups (user_namespaces(7)).

@@ -20,6 +20,13 @@ impl fmt::Display for Plan {
         for write in &self.cgroup.limits.first {
             line(f, 0, &write.pointer(), &write.to_string())?;
         }
+        if let Some(wanted) = &self.resctrl {
+            let class = wanted.class.as_deref().unwrap_or("of its own");
+            line(f, 0, "/linux/intelRdt", &format!("taking the class of service {class}"))?;
+            for (pointer, schema) in &wanted.lines {
+                line(f, 0, pointer, &format!("giving it {schema}"))?;
+            }
+        }
         for join in &self.namespaces.join {
             let origin = format!("/linux/namespaces/{}", join.index);
             line(f, 0, &origin, &format!("joining {}", join.path.to_string_lossy()))?;
@@ -37,6 +44,10 @@ impl fmt::Display for Plan {
         for map in self.namespaces.id_maps.iter().flat_map(|maps| &maps.gids) {
             let text = format!("mapping gid {} to {}, {} ids", map.container, map.host, map.size);
             line(f, 0, "/linux/gidMappings", &text)?;
+        }
+        let offsets = self.namespaces.clock_offsets.iter();
+        for offset in offsets.flat_map(|lines| lines.to_str().unwrap_or_default().lines()) {
+            line(f, 0, "/linux/timeOffsets", &format!("setting the clock {offset}"))?;
         }
         for device in &self.net_devices {
             let text = format!("moving network device {} in as {}", device.name, device.wanted());

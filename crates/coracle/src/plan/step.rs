@@ -3,8 +3,12 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 
+use rustix::process::Resource;
+
 use super::origin::Origin;
+pub use crate::lsm::Attribute;
 use crate::seccomp::Program;
+pub use crate::sys::schedule::Scheduling;
 
 /// One thing that init does inside the new namespaces, and who asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,10 +127,34 @@ pub enum Action {
     },
     /// Sets the propagation of the root: `MS_*` flags.
     RootPropagation(u64),
+    /// Labels the process, from its next execve(2) on.
+    Label {
+        /// Where.
+        attribute: Attribute,
+        /// With what.
+        label: String,
+    },
+    /// Allows all CPUs of the cpuset again: what allowed the runtime less means the runtime.
+    AllCpus,
+    /// Allows these CPUs: bit n is CPU n (sched_setaffinity(2)).
+    Cpus(Vec<u64>),
+    /// Sets policy and priority (sched_setattr(2)).
+    Scheduling(Box<Scheduling>),
+    /// Sets the class, in bits 13 to 15, and the priority of input and output (ioprio_set(2)).
+    IoPriority(u16),
+    /// Sets where memory is taken from (set_mempolicy(2)).
+    MemoryPolicy {
+        /// `MPOL_*` with `MPOL_F_*`.
+        mode: u32,
+        /// Bit n is node n.
+        nodes: Vec<u64>,
+    },
+    /// Sets the execution domain: `PER_*` (personality(2)).
+    Personality(u32),
     /// Sets a resource limit (setrlimit(2)).
     Rlimit {
-        /// `RLIMIT_*`.
-        resource: u32,
+        /// Of what.
+        resource: Resource,
         /// The soft limit.
         soft: u64,
         /// The hard limit.
@@ -275,6 +303,16 @@ pub struct MountIds {
     pub recursive: bool,
 }
 
+impl Mount {
+    /// The SELinux context that everything of a new file system has.
+    pub fn label(&self) -> Option<&CString> {
+        let Source::Filesystem(new) = &self.source else { return None };
+        let own =
+            new.options.iter().find(|option| option.index.is_none() && option.key == *c"context");
+        own.and_then(|option| option.value.as_ref())
+    }
+}
+
 /// One option of a file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FsOption {
@@ -393,8 +431,24 @@ impl fmt::Display for Action {
             Self::RootPropagation(flags) => {
                 write!(f, "making the root {}", propagation_name(*flags))
             }
+            Self::Label { attribute: Attribute::AppArmorExec, label } => {
+                write!(f, "applying AppArmor profile {label}")
+            }
+            Self::Label { attribute: Attribute::SelinuxExec, label } => {
+                write!(f, "applying SELinux label {label}")
+            }
+            Self::Label { attribute: Attribute::SelinuxKey, label } => {
+                write!(f, "applying SELinux label {label} to keys")
+            }
+            Self::AllCpus => f.write_str("allowing all CPUs"),
+            Self::Cpus(_) => f.write_str("setting the CPU affinity"),
+            Self::Scheduling(_) => f.write_str("setting the scheduling policy"),
+            Self::IoPriority(_) => f.write_str("setting the priority of input and output"),
+            Self::MemoryPolicy { .. } => f.write_str("setting the memory policy"),
+            Self::Personality(_) => f.write_str("setting the personality"),
             Self::Rlimit { resource, soft, hard } => {
-                write!(f, "setting {} to {soft}:{hard}", super::rlimit::name(*resource))
+                let name = format!("{resource:?}").to_uppercase();
+                write!(f, "setting RLIMIT_{name} to {soft}:{hard}")
             }
             Self::Umask(mask) => write!(f, "setting umask {mask:04o}"),
             Self::NoNewPrivileges => f.write_str("setting no-new-privileges"),

@@ -9,8 +9,10 @@ pub(crate) mod keyring;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod process;
+pub(crate) mod schedule;
 pub(crate) mod seccomp;
 pub(crate) mod signal;
+pub(crate) mod spawn;
 
 use rustix::io::Errno;
 

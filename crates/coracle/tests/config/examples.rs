@@ -36,11 +36,17 @@ fn everything_is_really_everything() {
 }
 
 #[test]
-fn everything_warns_of_what_is_deprecated() {
+fn everything_warns_of_what_is_deprecated_and_for_others() {
     let text = warnings(&full()).join("\n");
     assert_eq!(
         text,
         "prestart hooks are deprecated: use createRuntime [config.json: /hooks/prestart]\n\
+         solaris is another platform: ignored [config.json: /solaris]\n\
+         windows is another platform: ignored [config.json: /windows]\n\
+         zos is another platform: ignored [config.json: /zos]\n\
+         freebsd is another platform: ignored [config.json: /freebsd]\n\
+         only Windows has this: ignored [config.json: /process/commandLine]\n\
+         only Windows has this: ignored [config.json: /process/user/username]\n\
          no flags of a personality are known: ignored [config.json: /linux/personality/flags]\n\
          limits of kernel memory are deprecated [config.json: /linux/resources/memory]"
     );

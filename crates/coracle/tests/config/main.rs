@@ -3,6 +3,7 @@
 
 mod check;
 mod examples;
+mod features;
 mod load;
 mod mutate;
 mod parse;

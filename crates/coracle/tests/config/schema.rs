@@ -47,6 +47,13 @@ impl Schema {
         faults
     }
 
+    /// What the schema has against a features structure.
+    pub(crate) fn faults_of_features(&self, features: &Value) -> Vec<String> {
+        let (name, mut faults) = ("features-schema.json", Vec::new());
+        self.check(name, &self.0[name], features, "", &mut faults);
+        faults
+    }
+
     /// The pointers of all properties that the schema names below `pointer`, `*` standing for any
     /// element or key.
     pub(crate) fn properties(&self) -> BTreeSet<String> {
@@ -196,6 +203,9 @@ fn matches(pattern: &str, text: &str) -> bool {
         "^RLIMIT_[A-Z]+$" => text
             .strip_prefix("RLIMIT_")
             .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_uppercase())),
+        "^CAP_[A-Z_]+$" => text
+            .strip_prefix("CAP_")
+            .is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')),
         "^[cbup]$" => ["c", "b", "u", "p"].contains(&text),
         "^[1-9][0-9]*[KMG]B$" => {
             let digits = ["KB", "MB", "GB"].iter().find_map(|unit| text.strip_suffix(unit));

@@ -16,7 +16,7 @@ mod warnings;
 use place::{Place, absolute, no_nul, no_nuls};
 pub use warnings::warnings;
 
-use super::{Hook, Hooks, Process, Resources, Root, Spec};
+use super::{Hooks, Process, Resources, Root, Spec};
 use crate::error::Result;
 
 /// Refuses a config.json that no container can be made of. The first error found is returned.
@@ -108,15 +108,7 @@ fn root(place: &Place<'_>, root: Option<&Root>) -> Result<()> {
 }
 
 fn hooks(place: &Place<'_>, hooks: &Hooks) -> Result<()> {
-    let lists: [(&str, &[Hook]); 6] = [
-        ("prestart", &hooks.prestart),
-        ("createRuntime", &hooks.create_runtime),
-        ("createContainer", &hooks.create_container),
-        ("startContainer", &hooks.start_container),
-        ("poststart", &hooks.poststart),
-        ("poststop", &hooks.poststop),
-    ];
-    for (name, hooks) in lists {
+    for (name, hooks) in hooks.lists() {
         let place = place.key(name);
         for (i, hook) in hooks.iter().enumerate() {
             let place = place.index(i);

@@ -34,6 +34,24 @@ pub fn warnings(spec: &Spec) -> Vec<String> {
     if spec.hooks.as_ref().is_some_and(|hooks| !hooks.prestart.is_empty()) {
         warn("/hooks/prestart", "prestart hooks are deprecated: use createRuntime".into());
     }
+    let platforms = [
+        ("solaris", &spec.solaris),
+        ("windows", &spec.windows),
+        ("zos", &spec.zos),
+        ("freebsd", &spec.freebsd),
+    ];
+    for (platform, _) in platforms.iter().filter(|(_, part)| part.is_some()) {
+        warn(&format!("/{platform}"), format!("{platform} is another platform: ignored"));
+    }
+    if let Some(process) = &spec.process {
+        let fields = [
+            ("/process/commandLine", &process.command_line),
+            ("/process/user/username", &process.user.username),
+        ];
+        for (pointer, _) in fields.iter().filter(|(_, text)| text.is_some()) {
+            warn(pointer, "only Windows has this: ignored".into());
+        }
+    }
     let Some(linux) = &spec.linux else { return warnings };
     if linux.personality.as_ref().is_some_and(|personality| !personality.flags.is_empty()) {
         warn("/linux/personality/flags", "no flags of a personality are known: ignored".into());
