@@ -31,6 +31,7 @@ fn engines_find_what_they_look_for() {
 #[test]
 fn every_mount_option() {
     let coracle = need!(Coracle::as_root());
+    let bundles = coracle.path().to_str().unwrap();
     for option in names(&features(&coracle), "/mountOptions") {
         // Alone where it makes a mount, else on a mount that takes everything: with options of its
         // own, a file system that does not know one says so by its name.
@@ -41,6 +42,11 @@ fn every_mount_option() {
             "acl" | "noacl" | "mand" | "iversion" | "silent" | "sync" | "dirsync" | "lazytime"
             | "tmpcopyup" => {
                 json!({"destination": "/mnt", "type": "tmpfs", "options": [option]})
+            }
+            "idmap" | "ridmap" => {
+                let map = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+                json!({"destination": "/mnt", "source": bundles, "options": ["bind", option],
+                       "uidMappings": map, "gidMappings": map})
             }
             _ => bind,
         };
