@@ -118,7 +118,10 @@ impl Run {
             {
                 format!("--package coracle-tests --test {name}")
             }
-            Some(name) => format!("--workspace {name}"),
+            // Named, Cargo would build tests of the programs without a standard library too.
+            Some(name) => {
+                format!("--workspace --exclude bare --exclude floor --exclude payload {name}")
+            }
             None => "--workspace".to_owned(),
         };
         // Else Cargo would hide why a test was skipped.
