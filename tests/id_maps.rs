@@ -7,7 +7,7 @@ mod held;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use coracle_tests::{Call, Coracle, Pty, User, json, need};
+use coracle_tests::{Bundle, Call, Coracle, Pty, User, json, need};
 use held::{Held, joining, look, mapped};
 
 #[test]
@@ -37,6 +37,22 @@ fn a_mapped_root_has_a_whole_container() {
     let run = pty.spawn(coracle.with_bundle("run", &bundle, &[]));
     pty.shows("/dev/pts/0\r\n1000\r\n");
     run.wait().exits(3);
+    coracle.assert_nothing_left();
+}
+
+#[test]
+fn whoever_is_root_the_process_can_be_adjusted() {
+    let told = |coracle: &Coracle, bundle: Bundle| {
+        let bundle = bundle.set("/process/oomScoreAdj", 500);
+        look(coracle, bundle, "cat /proc/self/oom_score_adj")
+    };
+    let coracle = need!(Coracle::as_root());
+    assert_eq!(told(&coracle, mapped(&coracle)), "500\n");
+    let held = Held::mapped(&["--net"]);
+    let joined = joining(mapped(&coracle), "user", &held.path("user"));
+    assert_eq!(told(&coracle, joined), "500\n");
+    let coracle = need!(Coracle::as_user());
+    assert_eq!(told(&coracle, coracle.bundle()), "500\n");
     coracle.assert_nothing_left();
 }
 
@@ -119,6 +135,55 @@ fn wrong_mappings_are_told_with_their_place() {
     let map = json!([range(0, user.uid, 1), range(1, first, count), range(count + 1, 5, 1)]);
     let told = coracle.run(&coracle.bundle().set("/linux/uidMappings", map)).fails();
     assert!(told.stderr.contains("/linux/uidMappings/2"), "{told:?}");
+    coracle.assert_nothing_left();
+}
+
+#[test]
+fn root_of_a_user_namespace_maps_what_is_mapped_there() {
+    let coracle = need!(Coracle::as_user());
+    let user = coracle.user().unwrap();
+    need!(user.subordinate_ids("subuid"));
+    need!(user.subordinate_ids("subgid"));
+    // As podman runs its runtime for an ordinary user.
+    let host = Held::by(Some(user.clone()), &["--user", "--map-root-user", "--map-auto"]);
+    let pid = host.pid().to_string();
+    let inside = ["nsenter", "--user", "--target", &pid];
+    let run = |map: coracle_tests::Value| {
+        let bundle = coracle
+            .bundle()
+            .set("/linux/uidMappings", map.clone())
+            .set("/linux/gidMappings", map)
+            .set("/process/user", json!({"uid": 5, "gid": 6, "additionalGids": [7]}))
+            .sh("cat /proc/self/uid_map; id -u; id -G");
+        coracle.with_bundle("run", &bundle, &[]).through(inside).output()
+    };
+    let told = run(json!([
+        {"containerID": 0, "hostID": 0, "size": 1},
+        {"containerID": 1, "hostID": 100, "size": 50},
+    ]));
+    let told = told.succeeds().stdout;
+    let words: Vec<&str> = told.split_whitespace().collect();
+    assert_eq!(words, ["0", "0", "1", "1", "100", "50", "5", "6", "7"]);
+    let told = run(json!([
+        {"containerID": 0, "hostID": 0, "size": 1},
+        {"containerID": 1, "hostID": 4_000_000_000_u32, "size": 50},
+    ]));
+    assert!(told.fails().stderr.contains("Mappings/1"));
+    coracle.assert_nothing_left();
+}
+
+#[test]
+fn without_newuidmap_it_is_told_what_to_install() {
+    let coracle = need!(Coracle::as_user());
+    let user = coracle.user().unwrap();
+    let (first, _) = need!(user.subordinate_ids("subuid"));
+    let map = json!([
+        {"containerID": 0, "hostID": user.uid, "size": 1},
+        {"containerID": 1, "hostID": first, "size": 10},
+    ]);
+    let bundle = coracle.bundle().set("/linux/uidMappings", map).sh("exit 0");
+    let told = coracle.with_bundle("run", &bundle, &[]).env("PATH", "/nowhere").output().fails();
+    assert!(told.stderr.contains("uidmap") && told.stderr.contains("/linux/uidMappings"));
     coracle.assert_nothing_left();
 }
 

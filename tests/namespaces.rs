@@ -101,14 +101,19 @@ fn any_mix_of_an_ordinary_user() {
 #[test]
 fn any_mix_of_the_host_s_with_a_new_user_namespace() {
     let coracle = need!(Coracle::as_root());
-    let held = Held::by_root(&["--net", "--ipc", "--cgroup", "--time"]);
-    all_mixes(&coracle, &held, &|| held::mapped(&coracle), &["network", "ipc", "cgroup", "time"]);
+    let held = Held::by_root(&["--net", "--ipc", "--cgroup", "--time", "--pid"]);
+    all_mixes(
+        &coracle,
+        &held,
+        &|| held::mapped(&coracle),
+        &["network", "ipc", "cgroup", "time", "pid"],
+    );
 }
 
 #[test]
 fn sysfs_and_mqueue_are_of_what_was_joined() {
     let coracle = need!(Coracle::as_root());
-    let held = Held::by_root(&["--net", "--ipc"]);
+    let held = Held::by_root(&["--net", "--ipc", "--mount"]);
     held.run(&["ip", "link", "add", "seen0", "type", "veth", "peer", "name", "seen1"]);
     let bundle = held::mapped(&coracle);
     let bundle = joining(bundle, "network", &held.path("network"));
@@ -126,6 +131,22 @@ fn sysfs_and_mqueue_are_of_what_was_joined() {
     assert_eq!(queues, "mine\n", "it is the queue of the ipc namespace that was joined");
     let mtu = held.run(&["cat", "/proc/net/dev"]);
     assert!(mtu.contains("seen0"), "{mtu}");
+    coracle.assert_nothing_left();
+}
+
+#[test]
+fn proc_is_of_the_pid_namespace_that_was_joined() {
+    let coracle = need!(Coracle::as_root());
+    let held = Held::by_root(&["--pid"]);
+    let script = "cat /proc/1/comm; echo x > /proc/sys/kernel/hostname || echo refused; \
+                  cat /proc/1/environ > /dev/null || echo not readable; echo $$";
+    let bundle = joining(held::mapped(&coracle), "pid", &held.path("pid"));
+    let told = look(&coracle, bundle, script);
+    assert!(told.starts_with("sleep\nrefused\nnot readable\n"), "{told}");
+    // Without a pid namespace it is the host's, as the specification has it.
+    let bundle = held::mapped(&coracle).without_namespace("pid");
+    let told = look(&coracle, bundle, &format!("test -d /proc/{} && echo seen", held.pid()));
+    assert_eq!(told, "seen\n");
     coracle.assert_nothing_left();
 }
 
@@ -247,8 +268,11 @@ fn what_an_ordinary_user_may_not_join_is_told() {
 #[test]
 fn the_runtime_s_own_user_namespace_need_not_be_joined() {
     let coracle = need!(Coracle::as_root());
-    let bundle = joining(coracle.bundle(), "user", "/proc/self/ns/user");
-    assert_eq!(look(&coracle, bundle, "id -u"), "0\n");
+    let bundle = joining(coracle.bundle(), "user", "/proc/self/ns/user").sh("sleep 1000");
+    coracle.start(&bundle);
+    let told = coracle.call(["exec", bundle.id(), "id", "-u"]).output().succeeds();
+    assert_eq!(told.stdout, "0\n");
+    coracle.delete(bundle.id());
     coracle.assert_nothing_left();
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use coracle_tests::{Call, Coracle, Outcome, Pty, need};
+use coracle_tests::{Call, Coracle, Outcome, Pty, copy_program, need};
 
 /// What the program of the walk-through prints first.
 const GREETING: &str = "Hello from inside a container!";
@@ -31,11 +31,11 @@ fn alone() -> MutexGuard<'static, ()> {
 fn prepare(coracle: &Coracle) {
     let path = coracle.path().join("path");
     fs::create_dir(&path).unwrap();
-    fs::copy(coracle.binary(), path.join("coracle")).unwrap();
+    copy_program(coracle.binary(), &path.join("coracle"));
     std::os::unix::fs::symlink("coracle", path.join("runc")).unwrap();
     let content = coracle.path().join("content");
     fs::create_dir(&content).unwrap();
-    fs::copy(coracle.binary(), content.join("hello")).unwrap();
+    copy_program(coracle.binary(), &content.join("hello"));
     let archive = coracle.path().join("hello-world.tar");
     let tar = ["tar", "-c", "-f", archive.to_str().unwrap(), "-C", content.to_str().unwrap()];
     Call::new(tar).args(["hello"]).output().succeeds();

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use coracle_tests::Bundle;
+use coracle_tests::{Bundle, copy_program};
 
 /// Where it is in the container.
 const PLACE: &str = "/attacker";
@@ -17,7 +17,7 @@ const PLACE: &str = "/attacker";
 /// Puts it into a bundle's root file system.
 pub(crate) fn bring(bundle: &Bundle) {
     let own = std::env::current_exe().unwrap();
-    fs::copy(own, bundle.rootfs().join(PLACE.trim_start_matches('/'))).unwrap();
+    copy_program(&own, &bundle.rootfs().join(PLACE.trim_start_matches('/')));
 }
 
 /// The arguments that run an attack.

@@ -4,14 +4,14 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use coracle_tests::{Call, Coracle, eventually, need};
+use coracle_tests::{Call, Coracle, copy_program, eventually, need};
 
 use crate::{attacker, with_capabilities};
 
 /// The command from a copy that belongs to whoever runs it, which an attack may spoil.
 fn from_a_copy(coracle: &Coracle) -> PathBuf {
     let copy = coracle.path().join("copy");
-    fs::copy(coracle.binary(), &copy).unwrap();
+    copy_program(coracle.binary(), &copy);
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
     if let Some(user) = coracle.user() {
         chown(&copy, Some(user.uid), Some(user.gid)).unwrap();

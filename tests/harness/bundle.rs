@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 
 use crate::call::Call;
+use crate::scratch::copy_program;
 use crate::skip::Needs;
 
 /// Where busybox-static installs it.
@@ -147,7 +148,7 @@ pub(crate) fn make_rootfs(rootfs: &Path) {
         fs::create_dir_all(rootfs.join(directory)).unwrap();
     }
     fs::set_permissions(rootfs.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
-    fs::copy(BUSYBOX, rootfs.join("bin/busybox")).unwrap();
+    copy_program(Path::new(BUSYBOX), &rootfs.join("bin/busybox"));
     for name in names().as_ref().expect("checked before") {
         symlink("busybox", rootfs.join("bin").join(name)).unwrap();
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::bundle::{self, Bundle};
 use crate::call::{Call, Outcome, Running};
 use crate::leaks;
-use crate::scratch::Scratch;
+use crate::scratch::{Scratch, copy_program};
 use crate::skip::Needs;
 use crate::user::User;
 
@@ -82,7 +82,7 @@ impl Coracle {
         }
         // The user may not reach where it was built, root's home for instance.
         let copy = coracle.path().join(built().file_name().unwrap());
-        fs::copy(built(), &copy).unwrap();
+        copy_program(built(), &copy);
         coracle.binary = copy;
         coracle
     }

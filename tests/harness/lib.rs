@@ -43,7 +43,7 @@ pub use descriptors::Receiver;
 pub use leaks::{is_alive, processes_rooted_at};
 pub use mounts::Mount;
 pub use pty::Pty;
-pub use scratch::Scratch;
+pub use scratch::{Scratch, copy_program};
 pub use skip::{Needs, skipped};
 pub use user::User;
 

@@ -40,6 +40,14 @@ impl Scratch {
     }
 }
 
+/// Copies a program that is to be executed. By another process: a descriptor of this one that is
+/// open for writing could be inherited by a child that some other test is just making, and executing
+/// the copy would fail with ETXTBSY.
+pub fn copy_program(from: &Path, to: &Path) {
+    let status = std::process::Command::new("cp").arg(from).arg(to).status();
+    assert!(status.is_ok_and(|status| status.success()), "cp {} failed", from.display());
+}
+
 impl Drop for Scratch {
     fn drop(&mut self) {
         // The last mounted lies on top.

@@ -38,6 +38,14 @@ pub(crate) enum Message {
     Start,
     /// From a process between us and init, which ends now: init's process id.
     Staged(u32),
+    /// From a process that has made it where init cannot: a file system, mounted nowhere.
+    Filesystem(OwnedFd),
+    /// Init to parent: open the source of the bind mount that is this step.
+    NeedSource(u32),
+    /// Parent to init: the source, a detached mount.
+    Source(OwnedFd),
+    /// Parent to init: why there is no source.
+    Refused(Operation, Errno),
     /// Init to whoever listens: a step failed, and init ends.
     Failed(Failure),
 }
@@ -96,6 +104,22 @@ operations! {
     StrictTarget => "the mount point is not an ordinary directory",
     /// The mount point is a directory and the source is not, or the other way round.
     KindOfTarget => "source and mount point are not both directories or both files",
+    /// A part of the mount point is a link that leads nowhere.
+    DanglingTarget => "the mount point, or a part of it, is a link that leads nowhere",
+    /// Something that is no procfs on or in /proc.
+    OverProc => "the mount would hide the kernel's own /proc",
+    /// What is to be changed is not where a mount begins.
+    NoMount => "nothing is mounted there",
+    /// mount_setattr(2) with AT_RECURSIVE, on a kernel that lacks it.
+    Recursive => "changing all mounts below it",
+    /// mount_setattr(2), `MOUNT_ATTR_IDMAP`, or making a user namespace for it.
+    MapIds => "mapping its ids",
+    /// Copying what a tmpfs covers.
+    CopyUp => "copying what was there",
+    /// fsconfig(2), `FSCONFIG_CMD_RECONFIGURE`.
+    Reconfigure => "reconfiguring the file system",
+    /// mount(2) takes no more than a page.
+    LongOptions => "all options together are longer than 4095 bytes",
     /// fsopen(2).
     OpenFilesystem => "opening the file system type",
     /// fsconfig(2) with the source.
@@ -245,14 +269,31 @@ impl Wire {
                 file = Some(fd.as_fd());
             }
             Message::Delegate(step) => {
-                bytes.push(10);
+                bytes.push(14);
                 bytes.extend_from_slice(&step.to_ne_bytes());
+            }
+            Message::Filesystem(fd) => {
+                bytes.push(10);
+                file = Some(fd.as_fd());
             }
             Message::Ready => bytes.push(5),
             Message::Start => bytes.push(6),
             Message::Staged(pid) => {
                 bytes.push(7);
                 bytes.extend_from_slice(&pid.to_ne_bytes());
+            }
+            Message::NeedSource(step) => {
+                bytes.push(13);
+                bytes.extend_from_slice(&step.to_ne_bytes());
+            }
+            Message::Source(fd) => {
+                bytes.push(11);
+                file = Some(fd.as_fd());
+            }
+            Message::Refused(operation, errno) => {
+                bytes.push(12);
+                bytes.push(operation.number());
+                bytes.extend_from_slice(&errno.raw_os_error().to_ne_bytes());
             }
             Message::Failed(failure) => {
                 bytes.push(8);
@@ -289,16 +330,20 @@ impl Wire {
             (3, _) => Message::HooksDone,
             (4, Some(fd)) => Message::Console(fd),
             (9, Some(fd)) => Message::Listener(fd),
-            (10, _) => Message::Delegate(u32::from_ne_bytes(array(rest, 0)?)),
+            (14, _) => Message::Delegate(u32::from_ne_bytes(array(rest, 0)?)),
+            (10, Some(fd)) => Message::Filesystem(fd),
+            (13, _) => Message::NeedSource(u32::from_ne_bytes(array(rest, 0)?)),
+            (11, Some(fd)) => Message::Source(fd),
+            (12, _) => Message::Refused(
+                operation(rest, 0)?,
+                Errno::from_raw_os_error(i32::from_ne_bytes(array(rest, 1)?)),
+            ),
             (5, _) => Message::Ready,
             (6, _) => Message::Start,
             (7, _) => Message::Staged(u32::from_ne_bytes(array(rest, 0)?)),
             (8, _) => Message::Failed(Failure {
                 step: u32::from_ne_bytes(array(rest, 0)?),
-                operation: rest
-                    .get(4)
-                    .and_then(|number| Operation::from_number(*number))
-                    .ok_or(Errno::PROTO)?,
+                operation: operation(rest, 4)?,
                 detail: u32::from_ne_bytes(array(rest, 5)?),
                 errno: Errno::from_raw_os_error(i32::from_ne_bytes(array(rest, 9)?)),
                 words: rest.get(13..).unwrap_or_default().to_vec(),
@@ -313,6 +358,11 @@ impl AsFd for Wire {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// An operation in a message.
+fn operation(bytes: &[u8], at: usize) -> Result<Operation, Errno> {
+    bytes.get(at).and_then(|number| Operation::from_number(*number)).ok_or(Errno::PROTO)
 }
 
 /// Four bytes of a message.

@@ -525,7 +525,7 @@ fn a_rootless_runtime_without_rights_does_without() {
     } else if is_root() {
         // Under the root directory, where others may not look, it could not run itself.
         let copy = std::env::temp_dir().join(place("runner").trim_start_matches('/'));
-        std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+        coracle_tests::copy_program(&std::env::current_exe().unwrap(), &copy);
         let output = Command::new(&copy)
             .args(["--exact", "a_rootless_runtime_without_rights_does_without"])
             .env(ROOTLESS, "1")

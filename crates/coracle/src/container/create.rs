@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
 };
-use rustix::process::Pid;
+use rustix::process::{Pid, Uid};
 
 use super::handover::{self, Handover};
 use super::state::hook_state;
@@ -18,7 +18,7 @@ use crate::config::{self, Config, Mount, NamespaceKind, Spec};
 use crate::error::{Context, Error, Result};
 use crate::init::{Gate, HookFailed, Setup};
 use crate::launch::net_devices::{self, Moved};
-use crate::launch::{self, Child, hooks};
+use crate::launch::{self, Child, Sources, hooks};
 use crate::lsm;
 use crate::plan::{self, Action, Plan};
 use crate::resctrl::{Group, Resctrl};
@@ -140,16 +140,14 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
         group.make()?;
         group.write_schemata()?;
     }
+    if let Some(uid) = plan.cgroup.owner {
+        made.delegate(Uid::from_raw(uid))?;
+    }
 
     // In a user namespace, nothing is a privilege over the host.
     let asks = plan.takes_share() && !plan.rootless && plan.namespaces.has(NamespaceKind::User);
     // With nothing to hear of on the way, the word to start can be waiting for init.
-    let at_once = request.start
-        && !plan.terminal
-        && !plan.has_runtime_hooks()
-        && !plan.has_listener()
-        && plan.net_devices.is_empty()
-        && !asks;
+    let at_once = request.start && !plan.terminal && !plan.speaks() && !asks;
     let run_hooks = |action: &Action| container_hooks(action, &spec, &record, &plan);
     let setup = Setup {
         steps: &plan.steps,
@@ -212,6 +210,7 @@ fn until_ready(
     plan: &Plan,
 ) -> Result<Option<OwnedFd>> {
     let mut terminal = None;
+    let mut sources = Sources::default();
     loop {
         match child.hear()? {
             Some(Message::Console(master)) => terminal = handover::deliver(console, master)?,
@@ -228,6 +227,7 @@ fn until_ready(
                     .map_err(|failure| launch::explain(&failure, plan, spec))?;
                 child.tell(&Message::Continue)?;
             }
+            Some(Message::NeedSource(step)) => sources.answer(child, &plan.steps, step)?,
             Some(Message::Ready) => return Ok(terminal),
             Some(Message::Failed(failure)) => return Err(launch::explain(&failure, plan, spec)),
             Some(_) | None => return Err(vanished()),

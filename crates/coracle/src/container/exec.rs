@@ -62,7 +62,7 @@ pub fn exec(store: &Store, request: &ExecRequest) -> Result<Attached> {
     handover::check_preserved(request.preserve_fds)?;
     let console = request.handover.console()?;
 
-    let way = Way::to_process(first, flags);
+    let way = Way::to_process(first, record.init_process_pid, flags);
     let no_hooks = |_: &plan::Action| Ok(());
     let setup = Setup {
         steps: &plan.steps,

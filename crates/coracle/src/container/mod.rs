@@ -39,10 +39,11 @@ use crate::plan::Host;
 
 /// Looks at the host, as far as planning has to know it.
 pub fn look_at_host() -> Result<Host> {
-    let rootless = !geteuid().is_root() || in_user_namespace();
+    let root = geteuid().is_root();
+    let rootless = !root || in_user_namespace();
     let own_cgroups = rootless.then(|| std::fs::read_to_string("/proc/self/cgroup").ok()).flatten();
     let cgroups = cgroup::Layout::detect()?;
-    Ok(Host { rootless, cgroup_namespace: false, cgroups, own_cgroups })
+    Ok(Host { rootless, root, cgroup_namespace: false, cgroups, own_cgroups })
 }
 
 /// Whether this process is in a user namespace below the first, whose file has a number of its own

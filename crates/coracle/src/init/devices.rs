@@ -4,8 +4,8 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fstat, mknodat, openat,
-    symlinkat, unlinkat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, StatxFlags, Uid, chmodat, chownat, fstat, mknodat,
+    openat, statx, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -42,6 +42,10 @@ pub(super) fn make(root: &Root, device: &Device) -> Outcome {
         Err(errno) => return Err(Failed::new(Operation::MakeNode, errno)),
     }
     let node = open_node(&parent, &name, kind, number)?;
+    // A mount of its own is the host's node, whose owner and mode are not the container's to set.
+    if mount_id(&node)? != mount_id(&parent)? {
+        return Ok(());
+    }
     let stat = fstat(&node).part(Operation::OpenTarget)?;
     if (stat.st_uid, stat.st_gid) != (device.uid, device.gid) {
         let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
@@ -53,6 +57,13 @@ pub(super) fn make(root: &Root, device: &Device) -> Outcome {
     // descriptor, and by its name the node may be a link by now.
     let path = format!("/proc/self/fd/{}", node.as_raw_fd());
     chmodat(CWD, path, mode, AtFlags::empty()).part(Operation::SetMode)
+}
+
+/// The mount that a file is on (statx(2), Linux 5.8).
+fn mount_id(file: &OwnedFd) -> Result<u64, Failed> {
+    statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
+        .map(|found| found.stx_mnt_id)
+        .part(Operation::OpenTarget)
 }
 
 /// Binds the host's node on the device's path.

@@ -27,6 +27,11 @@ impl Failed {
         self.errno == Errno::ACCESS || self.errno == Errno::PERM
     }
 
+    /// Whether the kernel refuses to make a new mount, where an old one may serve.
+    pub(super) fn is_refused(&self) -> bool {
+        self.errno == Errno::PERM || self.errno == Errno::BUSY
+    }
+
     /// Adds a number that it is about.
     pub(super) fn detail(mut self, detail: u32) -> Self {
         self.detail = detail;

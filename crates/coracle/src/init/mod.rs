@@ -5,14 +5,20 @@
 //! source, whether a path is there, whether mknod is allowed) is judged here on descriptors. A step
 //! that fails goes back whole, as numbers, and the process ends.
 
+mod attributes;
 mod console;
+mod copy_up;
 mod devices;
 mod failure;
+mod filesystem;
 mod identity;
+mod masks;
 mod mounts;
 mod outside;
+mod pivot;
 mod program;
 mod root;
+mod target;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,7 +27,8 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use failure::{Failed, Outcome, Part};
-use mounts::Masks;
+use masks::Masks;
+pub(crate) use mounts::clone_source;
 pub(crate) use outside::Outside;
 use root::Root;
 
@@ -189,10 +196,10 @@ impl Init<'_> {
             }
             Action::Loopback => loopback(),
             Action::Propagation(flags) | Action::RootPropagation(flags) => {
-                mounts::propagate_all(*flags)
+                attributes::propagate_all(*flags)
             }
-            Action::Root { path, shared } => {
-                self.root = Some(mounts::make_root(path, *shared)?);
+            Action::Root { path, propagation, shared } => {
+                self.root = Some(mounts::make_root(path, *propagation, *shared)?);
                 Ok(())
             }
             Action::JoinedRoot => {
@@ -202,9 +209,10 @@ impl Init<'_> {
             Action::Mount(mount) => {
                 let root =
                     self.root.as_mut().ok_or(Failed::new(Operation::Itself, Errno::NOENT))?;
-                let made = mount.filesystem().and_then(|kind| self.outside.take(kind));
-                mounts::make(root, mount, made)
+                let made = mount.plain_filesystem().and_then(|kind| self.outside.take(kind));
+                mounts::make(root, mount, made, || ask_source(&self.wire, number))
             }
+            Action::Remount(change) => mounts::remount(self.root()?, change),
             Action::Attributes { target, set, clear, recursive } => {
                 mounts::set_attributes(self.root()?, target, *set, *clear, *recursive)
             }
@@ -251,14 +259,14 @@ impl Init<'_> {
                 outcome
             }
             Action::StartHooks => self.run_hooks(action),
-            Action::ReadonlyPath(path) => mounts::make_readonly(self.root()?, path),
+            Action::ReadonlyPath(path) => masks::make_readonly(self.root()?, path),
             Action::MaskPath(path) => {
                 let root =
                     self.root.as_ref().ok_or(Failed::new(Operation::Itself, Errno::NOENT))?;
                 self.masks.hide(root, path)
             }
             Action::EnterRoot { no_pivot } => {
-                mounts::enter(self.root()?, *no_pivot)?;
+                pivot::enter(self.root()?, *no_pivot)?;
                 // The masks' descriptor and the root's are not needed any more.
                 self.masks = Masks::default();
                 self.root = None;
@@ -394,5 +402,16 @@ fn check_directory() -> Outcome {
         Ok(())
     } else {
         Err(Failed::new(Operation::OutsideRoot, Errno::NOENT))
+    }
+}
+
+/// Has the parent open the source of the bind mount that is this step.
+fn ask_source(wire: &Wire, step: u32) -> Result<OwnedFd, Failed> {
+    wire.send(&Message::NeedSource(step)).part(Operation::Talk)?;
+    match wire.receive().part(Operation::Talk)? {
+        Some(Message::Source(tree)) => Ok(tree),
+        Some(Message::Refused(operation, errno)) => Err(Failed::new(operation, errno)),
+        Some(_) => Err(Failed::new(Operation::Talk, Errno::PROTO)),
+        None => sys::process::exit(1),
     }
 }

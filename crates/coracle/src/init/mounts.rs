@@ -5,58 +5,65 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, fstatfs, open, statat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, fstat, fstatfs, open, readlinkat, statat, symlinkat,
+};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
-    OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount,
-    fsopen, mount_change, move_mount, open_tree, unmount,
+    MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, move_mount, open_tree,
 };
 
+use super::attributes::{self, by_descriptor};
+use super::copy_up::copy_up;
 use super::failure::{Failed, Outcome, Part};
+use super::filesystem;
 use super::root::Root;
-use crate::plan::{FsOption, Mount, Source};
+use super::target;
+use crate::plan::{Bind, Filesystem, Mount, Remount, Source, SourceLink};
 use crate::sys::mount::{MountAttr, attr, mount_setattr};
 use crate::wire::Operation;
 
-/// Gives every mount of the namespace this propagation.
-pub(super) fn propagate_all(flags: u64) -> Outcome {
-    mount_change("/", propagation_flags(flags)).part(Operation::Itself)
+/// How much open_tree(2) clones.
+pub(super) struct CloneFlags;
+
+impl CloneFlags {
+    /// One mount.
+    pub(super) const NONE: OpenTreeFlags = OpenTreeFlags::empty();
+    /// With all mounts below it.
+    pub(super) const RECURSIVE: OpenTreeFlags = OpenTreeFlags::AT_RECURSIVE;
 }
 
-/// `MS_*` numbers as rustix's flags.
-fn propagation_flags(flags: u64) -> MountPropagationFlags {
-    #[allow(clippy::cast_possible_truncation)] // all MS_* propagation flags are below bit 21
-    MountPropagationFlags::from_bits_truncate(flags as u32)
-}
-
-/// Makes the directory `path` of the host a mount of its own, on top of itself.
-pub(super) fn make_root(path: &CStr, shared: bool) -> Result<Root, Failed> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE;
+/// Makes the directory `path` of the host a mount of its own, on top of itself, with this
+/// propagation (`MS_*`, or 0 for what it comes with). pivot_root(2) wants neither it nor the mount
+/// around it shared.
+pub(super) fn make_root(path: &CStr, propagation: u64, shared: bool) -> Result<Root, Failed> {
     let place = open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .part(Operation::OpenSource)?;
-    let tree =
-        open_tree(&place, c"", flags | OpenTreeFlags::AT_EMPTY_PATH).part(Operation::MakeMount)?;
+    let tree = clone_tree(&place, c"", CloneFlags::RECURSIVE).part(Operation::MakeMount)?;
     if shared {
-        // pivot_root(2) takes neither a shared root nor a shared mount around it.
-        let private = [libc::MS_PRIVATE];
-        propagate(&tree, &private)?;
         make_private_around(&place)?;
     }
     attach(&tree, &place)?;
+    if propagation != 0 {
+        attributes::propagate(&tree, &[propagation])?;
+    }
     Ok(Root::new(tree))
 }
 
-/// Makes the mount that a directory is in private: the first directory upwards that
-/// mount_setattr(2) takes for the root of a mount.
+/// Makes the mount that a directory is in private: the first directory upwards that is the root of
+/// a mount.
 fn make_private_around(directory: &OwnedFd) -> Outcome {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let change = MountAttr { propagation: libc::MS_PRIVATE, ..MountAttr::default() };
     let mut here = directory.try_clone().map_err(|_| Errno::MFILE).part(Operation::OpenSource)?;
     loop {
-        match mount_setattr(here.as_fd(), false, &change) {
+        let changed = match mount_setattr(here.as_fd(), false, &change) {
+            Err(Errno::NOSYS) => {
+                mount_change(by_descriptor(&here).as_c_str(), MountPropagationFlags::PRIVATE)
+            }
+            result => result,
+        };
+        match changed {
             Err(Errno::INVAL) => {
                 here = rustix::fs::openat(&here, c"..", flags, Mode::empty())
                     .part(Operation::OpenSource)?;
@@ -79,147 +86,34 @@ pub(super) fn attach(mount: &OwnedFd, target: &OwnedFd) -> Outcome {
     move_mount(mount, c"", target, c"", flags).part(Operation::Attach)
 }
 
-/// Makes one mount of the plan; a file system that was `made` before is only attached.
-pub(super) fn make(root: &mut Root, mount: &Mount, made: Option<OwnedFd>) -> Outcome {
+/// Makes one mount of the plan. A file system that was `made` before is only attached; `ask` has
+/// the parent open the source of a bind mount.
+pub(super) fn make(
+    root: &mut Root,
+    mount: &Mount,
+    made: Option<OwnedFd>,
+    ask: impl Fn() -> Result<OwnedFd, Failed>,
+) -> Outcome {
     match &mount.source {
-        Source::Filesystem { kind, source, options, strict } => {
-            let new = match made {
-                Some(made) => {
-                    change(&made, false, mount.set, 0)?;
-                    made
-                }
-                None => match filesystem(kind, source.as_deref(), options, mount.set) {
-                    // Not of a network that another user namespace owns.
-                    Err(failed) if failed.is_denied() && kind.as_c_str() == c"sysfs" => {
-                        host_sys(mount.set).ok_or(failed)?
-                    }
-                    result => result?,
-                },
-            };
-            let target = if *strict {
-                strict_directory(root, &mount.target)?
-            } else {
-                root.directory(&mount.target).part(Operation::OpenTarget)?
-            };
-            attach(&new, &target)?;
-            propagate(&new, &mount.propagation)?;
-            root.mounted(&mount.target, strict.then_some(new));
+        Source::Filesystem(new) => {
+            let made = make_new(root, mount, new, made)?;
+            root.mounted(&mount.target, new.strict.then_some(made));
         }
-        Source::Bind { path, otherwise, recursive } => {
-            let tree = match (clone_tree(CWD, path, *recursive), otherwise) {
-                (Err(Errno::NOENT), Some(other)) => clone_tree(CWD, other, *recursive),
-                (result, _) => result,
+        Source::Bind(bind) => {
+            if bind.link == SourceLink::Copy && copy_link(root, mount, bind)? {
+                return Ok(());
             }
-            .part(Operation::OpenSource)?;
-            let target = if is_directory(&tree)? {
-                root.directory(&mount.target)
-            } else {
-                root.file(&mount.target)
-            }
-            .part(Operation::OpenTarget)?;
-            if is_directory(&tree)? != is_directory(&target)? {
-                return Err(Failed::new(Operation::KindOfTarget, Errno::NOTDIR));
-            }
-            change(&tree, false, mount.set, mount.clear)?;
-            change(&tree, true, mount.recursive_set, mount.recursive_clear)?;
-            attach(&tree, &target)?;
-            propagate(&tree, &mount.propagation)?;
+            let tree = open_source(bind, ask)?;
+            let directory = is_directory(&tree)?;
+            let target = target::open(root, &mount.target, directory, mount.on_link)?;
+            let whole_proc = target::is_whole_proc(&tree)?;
+            target::keep_proc(root, &target, &mount.target, whole_proc)?;
+            settle(&tree, &target, mount)?;
             let kernel = is_kernel(&tree).part(Operation::OpenSource)?;
             root.mounted(&mount.target, kernel.then_some(tree));
         }
     }
     Ok(())
-}
-
-/// A new file system, mounted nowhere yet.
-pub(super) fn filesystem(
-    kind: &CStr,
-    source: Option<&CStr>,
-    options: &[FsOption],
-    attributes: u64,
-) -> Result<OwnedFd, Failed> {
-    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).part(Operation::OpenFilesystem)?;
-    let failed = |operation, detail, errno| {
-        Failed::new(operation, errno).detail(detail).words(kernel_words(&context))
-    };
-    if let Some(source) = source.filter(|source| !source.is_empty()) {
-        fsconfig_set_string(context.as_fd(), c"source", source)
-            .map_err(|errno| failed(Operation::SetSource, 0, errno))?;
-    }
-    for option in options {
-        match &option.value {
-            Some(value) => {
-                fsconfig_set_string(context.as_fd(), option.key.as_c_str(), value.as_c_str())
-            }
-            None => fsconfig_set_flag(context.as_fd(), option.key.as_c_str()),
-        }
-        .map_err(|errno| {
-            let index = option.index.and_then(|index| u32::try_from(index).ok());
-            failed(Operation::SetOption, index.map_or(0, |index| index + 1), errno)
-        })?;
-    }
-    fsconfig_create(context.as_fd())
-        .map_err(|errno| failed(Operation::CreateFilesystem, 0, errno))?;
-    #[allow(clippy::cast_possible_truncation)] // every MOUNT_ATTR_* is below bit 22
-    let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
-    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-        .map_err(|errno| failed(Operation::MakeMount, 0, errno))
-}
-
-/// The host's /sys with these attributes, in place of a sysfs that may not be made.
-fn host_sys(attributes: u64) -> Option<OwnedFd> {
-    let tree = clone_tree(CWD, c"/sys", true).ok()?;
-    change(&tree, true, attributes, 0).ok()?;
-    Some(tree)
-}
-
-/// What the kernel says about a failed fsconfig(2): a line such as `e tmpfs: Bad value for 'mode'`.
-fn kernel_words(context: &OwnedFd) -> Vec<u8> {
-    let mut line = [0; 512];
-    match rustix::io::read(context, &mut line) {
-        Ok(length) => {
-            let line = &line[..length];
-            line.strip_prefix(b"e ").unwrap_or(line).trim_ascii().to_vec()
-        }
-        Err(_) => Vec::new(),
-    }
-}
-
-/// A directory for proc or sysfs: no part of its path may be a link, or the image decides where
-/// /proc is not (CVE-2019-19921).
-fn strict_directory(root: &Root, target: &CStr) -> Result<OwnedFd, Failed> {
-    let target = match root.open_strictly(target, OFlags::PATH) {
-        Err(Errno::NOENT) => {
-            root.directory(target).part(Operation::OpenTarget)?;
-            // What was made may be a link by now.
-            root.open_strictly(target, OFlags::PATH)
-        }
-        result => result,
-    }
-    .part(Operation::StrictTarget)?;
-    if is_directory(&target)? {
-        Ok(target)
-    } else {
-        Err(Failed::new(Operation::StrictTarget, Errno::NOTDIR))
-    }
-}
-
-/// A detached copy of the mounts at a path.
-fn clone_tree<Fd: AsFd>(directory: Fd, path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if path.is_empty() {
-        flags |= OpenTreeFlags::AT_EMPTY_PATH;
-    }
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    open_tree(directory, path, flags)
-}
-
-/// Whether a descriptor refers to a directory.
-fn is_directory(fd: &OwnedFd) -> Result<bool, Failed> {
-    let stat = fstat(fd).part(Operation::OpenTarget)?;
-    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
 /// Whether a mount shows proc or sysfs.
@@ -230,31 +124,153 @@ fn is_kernel(mount: &OwnedFd) -> Result<bool, Errno> {
     Ok(kind == rustix::fs::PROC_SUPER_MAGIC || kind == SYSFS_MAGIC)
 }
 
-/// Sets and clears attributes; where a flag may not be cleared because it was locked for this user
-/// namespace (mount_namespaces(7)), it stays set.
-fn change(tree: &OwnedFd, recursive: bool, set: u64, clear: u64) -> Outcome {
-    if set | clear == 0 {
-        return Ok(());
+/// Mounts a new file system, and gives back the mount.
+fn make_new(
+    root: &Root,
+    mount: &Mount,
+    new: &Filesystem,
+    made: Option<OwnedFd>,
+) -> Result<OwnedFd, Failed> {
+    let target = if new.strict {
+        target::strict_directory(root, &mount.target)?
+    } else {
+        target::open(root, &mount.target, true, mount.on_link)?
+    };
+    let is_proc = new.kind.as_c_str() == c"proc";
+    target::keep_proc(root, &target, &mount.target, is_proc)?;
+    if let Some(made) = made {
+        settle(&made, &target, mount)?;
+        return Ok(made);
     }
-    let mut change = MountAttr { set, clear, ..MountAttr::default() };
-    match mount_setattr(tree.as_fd(), recursive, &change) {
-        Err(Errno::PERM) if clear & !attr::ATIME_MASK != 0 => {
-            change.clear &= attr::ATIME_MASK;
-            mount_setattr(tree.as_fd(), recursive, &change)
+    let inherited = if new.inherits_mode {
+        Some(fstat(&target).part(Operation::OpenTarget)?.st_mode & 0o7777)
+    } else {
+        None
+    };
+    if filesystem::needs_legacy(new) {
+        filesystem::make_legacy(new, inherited, mount.set, &target)?;
+        let made = target::open(root, &mount.target, true, mount.on_link)?;
+        if new.copy_up {
+            copy_up(&target, &made)?;
         }
-        result => result,
+        change_attached(&made, true, mount.recursive_set, mount.recursive_clear)?;
+        attributes::propagate(&made, &mount.propagation)?;
+        return Ok(made);
     }
-    .part(Operation::SetAttributes)
+    // A copy goes in before the directory is closed.
+    let closed = if new.copy_up { mount.set & attr::RDONLY } else { 0 };
+    let made = match (filesystem::make(new, inherited, mount.set & !closed), &new.otherwise) {
+        (Err(failed), Some(host)) if failed.is_refused() => {
+            // The mounts below what the host has cannot be left out, as they may hide something,
+            // and shall allow no more than it.
+            let Ok(tree) = clone_tree(CWD, host, CloneFlags::RECURSIVE) else { return Err(failed) };
+            attributes::change(&tree, true, mount.set, 0).part(Operation::SetAttributes)?;
+            settle(&tree, &target, mount)?;
+            return Ok(tree);
+        }
+        (made, _) => made?,
+    };
+    if new.copy_up {
+        copy_up(&target, &made)?;
+        change_attached(&made, false, closed, 0)?;
+    }
+    change_attached(&made, true, mount.recursive_set, mount.recursive_clear)?;
+    attach(&made, &target)?;
+    attributes::propagate(&made, &mount.propagation)?;
+    Ok(made)
 }
 
-/// Applies propagation changes in order.
-fn propagate(mount: &OwnedFd, changes: &[u64]) -> Outcome {
-    for flags in changes {
-        let change = MountAttr { propagation: flags & !libc::MS_REC, ..MountAttr::default() };
-        mount_setattr(mount.as_fd(), flags & libc::MS_REC != 0, &change)
-            .part(Operation::SetAttributes)?;
+/// Gives a bind mount its attributes, attaches it, and gives it its propagation.
+fn settle(tree: &OwnedFd, target: &OwnedFd, mount: &Mount) -> Outcome {
+    // What is asked of the one mount is meant for it, and wins.
+    let changed = attributes::change(tree, true, mount.recursive_set, mount.recursive_clear)
+        .and_then(|()| attributes::change(tree, false, mount.set, mount.clear));
+    match changed {
+        // Before Linux 5.12: once it is attached, and not of the mounts below it.
+        Err(Errno::NOSYS) if mount.recursive_set | mount.recursive_clear == 0 => {
+            attach(tree, target)?;
+            attributes::remount(tree, mount.set, mount.clear).part(Operation::SetAttributes)?;
+        }
+        Err(Errno::NOSYS) => return Err(Failed::new(Operation::Recursive, Errno::NOSYS)),
+        result => {
+            result.part(Operation::SetAttributes)?;
+            attach(tree, target)?;
+        }
     }
-    Ok(())
+    attributes::propagate(tree, &mount.propagation)
+}
+
+/// A detached mount of a bind mount's source.
+fn open_source(bind: &Bind, ask: impl Fn() -> Result<OwnedFd, Failed>) -> Result<OwnedFd, Failed> {
+    if bind.ids.is_some() {
+        return ask();
+    }
+    match (clone_source(bind), &bind.otherwise) {
+        (Err(Errno::ACCESS), _) if bind.ask => ask(),
+        (Err(Errno::NOENT), Some(other)) => {
+            clone_tree(CWD, other, CloneFlags::NONE).part(Operation::OpenSource)
+        }
+        (result, _) => result.part(Operation::OpenSource),
+    }
+}
+
+/// A detached copy of the mounts at a bind mount's source.
+pub(crate) fn clone_source(bind: &Bind) -> Result<OwnedFd, Errno> {
+    let mut flags = if bind.recursive { CloneFlags::RECURSIVE } else { CloneFlags::NONE };
+    if bind.link == SourceLink::Bind {
+        flags |= OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    }
+    clone_tree(CWD, &bind.path, flags)
+}
+
+/// Makes a link in the container like the one that is the source; whether there was one.
+fn copy_link(root: &Root, mount: &Mount, bind: &Bind) -> Result<bool, Failed> {
+    let text = match readlinkat(CWD, &bind.path, Vec::new()) {
+        Err(Errno::INVAL) => return Ok(false),
+        result => result.part(Operation::OpenSource)?,
+    };
+    let (parent, name) = root.parent(&mount.target).part(Operation::OpenTarget)?;
+    match symlinkat(&text, &parent, &name) {
+        Err(Errno::EXIST) => {
+            let there = readlinkat(&parent, &name, Vec::new());
+            if there.is_ok_and(|there| there == text) {
+                Ok(true)
+            } else {
+                Err(Failed::new(Operation::OtherNode, Errno::EXIST))
+            }
+        }
+        result => result.part(Operation::MakeLink).map(|()| true),
+    }
+}
+
+/// A detached copy of the mounts at a path.
+pub(super) fn clone_tree<Fd: AsFd>(
+    directory: Fd,
+    path: &CStr,
+    flags: OpenTreeFlags,
+) -> Result<OwnedFd, Errno> {
+    let mut flags = flags | OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if path.is_empty() {
+        flags |= OpenTreeFlags::AT_EMPTY_PATH;
+    }
+    open_tree(directory, path, flags)
+}
+
+/// Whether a descriptor refers to a directory.
+pub(super) fn is_directory(fd: &OwnedFd) -> Result<bool, Failed> {
+    let stat = fstat(fd).part(Operation::OpenTarget)?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+/// Changes a mount that is there.
+pub(super) fn remount(root: &Root, change: &Remount) -> Outcome {
+    let mount = root.open(&change.target, OFlags::PATH).part(Operation::OpenTarget)?;
+    if !change.options.is_empty() {
+        filesystem::reconfigure(&mount, &change.options)?;
+    }
+    change_attached(&mount, true, change.recursive_set, change.recursive_clear)?;
+    change_attached(&mount, false, change.set, change.clear)?;
+    attributes::propagate(&mount, &change.propagation)
 }
 
 /// Changes the attributes of a mount that is there.
@@ -266,63 +282,21 @@ pub(super) fn set_attributes(
     recursive: bool,
 ) -> Outcome {
     let target = root.open(target, OFlags::PATH).part(Operation::OpenTarget)?;
-    change(&target, recursive, set, clear)
+    change_attached(&target, recursive, set, clear)
 }
 
-/// Makes a path read-only by a read-only mount of itself on top; nothing to do where it is missing.
-pub(super) fn make_readonly(root: &Root, path: &CStr) -> Outcome {
-    let Some(target) = existing(root, path)? else { return Ok(()) };
-    let tree = clone_tree(&target, c"", true).part(Operation::MakeMount)?;
-    change(&tree, true, attr::RDONLY, 0)?;
-    attach(&tree, &target)
-}
-
-/// Opens a path of the container, if it is there.
-fn existing(root: &Root, path: &CStr) -> Result<Option<OwnedFd>, Failed> {
-    match root.open_below_mounts(path, OFlags::PATH) {
-        Ok(target) => Ok(Some(target)),
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-        Err(errno) => Err(Failed::new(Operation::OpenTarget, errno)),
+fn change_attached(mount: &OwnedFd, recursive: bool, set: u64, clear: u64) -> Outcome {
+    match attributes::change(mount, recursive, set, clear) {
+        Err(Errno::NOSYS) if recursive => Err(Failed::new(Operation::Recursive, Errno::NOSYS)),
+        Err(Errno::NOSYS) => attributes::remount(mount, set, clear).part(Operation::SetAttributes),
+        Err(Errno::INVAL) => Err(Failed::new(Operation::NoMount, Errno::INVAL)),
+        result => result.part(Operation::SetAttributes),
     }
-}
-
-/// Hides paths: a directory below an empty read-only one, anything else below /dev/null.
-#[derive(Default)]
-pub(super) struct Masks {
-    /// The first empty directory that was attached; others are clones of it.
-    empty: Option<OwnedFd>,
-}
-
-impl Masks {
-    /// Hides one path; nothing to do where it is missing.
-    pub(super) fn hide(&mut self, root: &Root, path: &CStr) -> Outcome {
-        let Some(target) = existing(root, path)? else { return Ok(()) };
-        if !is_directory(&target)? {
-            return attach(&null_device()?, &target);
-        }
-        let clone = match &self.empty {
-            Some(first) => clone_tree(first, c"", false).part(Operation::MakeMount)?,
-            None => filesystem(c"tmpfs", Some(c"tmpfs"), &[], attr::RDONLY)?,
-        };
-        attach(&clone, &target)?;
-        self.empty.get_or_insert(clone);
-        Ok(())
-    }
-}
-
-/// A detached mount of the host's null device, checked to be it: a container that could put
-/// another file there would have it bound over /proc files writable (CVE-2025-31133).
-fn null_device() -> Result<OwnedFd, Failed> {
-    let tree = clone_tree(CWD, c"/dev/null", false).part(Operation::NullDevice)?;
-    let stat = fstat(&tree).part(Operation::NullDevice)?;
-    let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-        && stat.st_rdev == rustix::fs::makedev(1, 3);
-    if is_null { Ok(tree) } else { Err(Failed::new(Operation::NullDevice, Errno::NODEV)) }
 }
 
 /// A detached mount of the host's node at `path`, checked to be this device.
 pub(super) fn host_device(path: &CStr, kind: FileType, device: u64) -> Result<OwnedFd, Failed> {
-    let tree = clone_tree(CWD, path, false).part(Operation::OpenSource)?;
+    let tree = clone_tree(CWD, path, CloneFlags::NONE).part(Operation::OpenSource)?;
     let stat = fstat(&tree).part(Operation::OpenSource)?;
     if FileType::from_raw_mode(stat.st_mode) == kind && stat.st_rdev == device {
         Ok(tree)
@@ -333,70 +307,13 @@ pub(super) fn host_device(path: &CStr, kind: FileType, device: u64) -> Result<Ow
 
 /// Attaches a detached file on a path of the container, made empty where it is missing.
 pub(super) fn attach_file(root: &Root, file: &OwnedFd, path: &CStr) -> Outcome {
-    let target = root.file(path).part(Operation::OpenTarget)?;
-    if is_directory(&target)? {
-        return Err(Failed::new(Operation::KindOfTarget, Errno::ISDIR));
-    }
+    let target = target::open(root, path, false, false)?;
     attach(file, &target)
 }
 
 /// A detached mount of an open file, such as a terminal.
 pub(super) fn clone_file(file: &OwnedFd) -> Result<OwnedFd, Failed> {
-    clone_tree(file, c"", false).part(Operation::MakeMount)
-}
-
-/// Makes the container's root the root of this mount namespace, and lets go of the host's.
-pub(super) fn enter(root: &Root, no_pivot: bool) -> Outcome {
-    if !root.is_intact().part(Operation::StrictTarget)? {
-        return Err(Failed::new(Operation::StrictTarget, Errno::XDEV));
-    }
-    rustix::process::fchdir(root).part(Operation::ChangeDirectory)?;
-    if no_pivot {
-        return enter_by_chroot();
-    }
-    // pivot_root(2), "pivot_root(".", ".")": the old root ends up mounted over the new one, and is
-    // reached by a descriptor from before: "." does not lead across to what was mounted on it.
-    let old = open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .part(Operation::Pivot)?;
-    rustix::process::pivot_root(c".", c".").part(Operation::Pivot)?;
-    rustix::process::fchdir(&old).part(Operation::DetachOld)?;
-    // Detaching must not reach the host through a shared mount. The container's own mounts keep
-    // the propagation that was asked for.
-    mount_change(c".", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
-        .part(Operation::DetachOld)?;
-    unmount(c".", UnmountFlags::DETACH).part(Operation::DetachOld)?;
-    rustix::process::chdir(c"/").part(Operation::ChangeDirectory)
-}
-
-/// The way for a root that pivot_root(2) refuses, such as the initial ramfs. The host's mounts stay
-/// in the namespace below ours, and what has the capability can get out of a chroot, so that at
-/// least no /proc or /sys of the host is among them.
-fn enter_by_chroot() -> Outcome {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let cwd = rustix::process::getcwd(Vec::new()).part(Operation::ChangeDirectory)?;
-    let inside = cwd.to_string_lossy();
-    for line in table.lines().rev() {
-        let mut fields = line.split(' ');
-        let place = fields.nth(4).unwrap_or_default();
-        let kind = line.split(" - ").nth(1).and_then(|rest| rest.split(' ').next());
-        let hidden = matches!(kind, Some("proc" | "sysfs"));
-        if hidden && !std::path::Path::new(place).starts_with(&*inside) {
-            match unmount(place, UnmountFlags::DETACH) {
-                Ok(()) => {}
-                // Locked or busy in a user namespace: hide it.
-                Err(Errno::INVAL | Errno::PERM) => {
-                    let empty = filesystem(c"tmpfs", Some(c"tmpfs"), &[], attr::RDONLY)?;
-                    let target = open(place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-                        .part(Operation::DetachOld)?;
-                    attach(&empty, &target)?;
-                }
-                Err(errno) => return Err(Failed::new(Operation::DetachOld, errno)),
-            }
-        }
-    }
-    rustix::mount::mount_move(c".", c"/").part(Operation::MoveRoot)?;
-    rustix::process::chroot(c".").part(Operation::ChangeRoot)?;
-    rustix::process::chdir(c"/").part(Operation::ChangeDirectory)
+    clone_tree(file, c"", CloneFlags::NONE).part(Operation::MakeMount)
 }
 
 /// Whether a path of the host exists.

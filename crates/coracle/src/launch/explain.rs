@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use rustix::io::Errno;
 
+use super::way::Joined;
 use crate::config::Spec;
 use crate::error::{Error, Kind, errno_text};
 use crate::plan::{Action, Attribute, Mount, Plan, Program, Source, Step};
@@ -33,6 +34,10 @@ fn stage(failure: &Failure) -> Error {
         .because(failure.operation.words())
         .os(failure.errno);
     match (failure.operation, failure.errno) {
+        (Operation::JoinNamespace, Errno::SRCH) if failure.detail == Joined::PROCESS => {
+            error.help("the container's first process has just ended")
+        }
+        (Operation::JoinNamespace, _) if failure.detail == Joined::PROCESS => error,
         (Operation::JoinNamespace, errno) => {
             let error = error.at(format!("/linux/namespaces/{}", failure.detail), None);
             match errno {
@@ -73,7 +78,7 @@ fn of_step(failure: &Failure, step: &Step, program: &Program, spec: &Spec) -> Er
     if let Some(mut pointer) = step.origin.pointer() {
         let mut value = None;
         match (&step.action, failure.operation) {
-            (Action::Mount(_), Operation::SetOption) if failure.detail > 0 => {
+            (Action::Mount(_) | Action::Remount(_), Operation::SetOption) if failure.detail > 0 => {
                 let option = failure.detail - 1;
                 value = option_text(spec, &pointer, option as usize);
                 let _ = write!(pointer, "/options/{option}");
@@ -86,11 +91,24 @@ fn of_step(failure: &Failure, step: &Step, program: &Program, spec: &Spec) -> Er
                 value = mount_of(spec, &pointer).and_then(|mount| quoted(mount.kind.as_ref()));
                 pointer.push_str("/type");
             }
+            (Action::Mount(_), Operation::MapIds)
+                if mount_of(spec, &pointer).is_some_and(|m| !m.uid_mappings.is_empty()) =>
+            {
+                pointer.push_str("/uidMappings");
+            }
             (Action::Mount(_), Operation::OpenSource) => {
                 value = mount_of(spec, &pointer).and_then(|mount| quoted(mount.source.as_ref()));
                 pointer.push_str("/source");
             }
-            (Action::Mount(_), Operation::OpenTarget | Operation::StrictTarget) => {
+            (
+                Action::Mount(_) | Action::Remount(_),
+                Operation::OpenTarget
+                | Operation::StrictTarget
+                | Operation::DanglingTarget
+                | Operation::KindOfTarget
+                | Operation::OverProc
+                | Operation::NoMount,
+            ) => {
                 value = mount_of(spec, &pointer).map(|mount| format!("{:?}", mount.destination));
                 pointer.push_str("/destination");
             }
@@ -131,7 +149,13 @@ fn quoted(text: Option<&String>) -> Option<String> {
 /// What a reader can do, where that is known.
 fn help(failure: &Failure, action: &Action) -> Option<&'static str> {
     match (action, failure.operation, failure.errno) {
-        (Action::Mount(mount), operation, errno) => mount_help(mount, operation, errno),
+        (Action::Mount(mount), operation, errno) => {
+            let option = mount_option(mount, operation, failure.detail);
+            mount_help(mount, option, operation, errno)
+        }
+        (Action::Remount(_), Operation::NoMount | Operation::OpenTarget, _) => {
+            Some("remount changes a mount that is made before it, or of the image's root")
+        }
         (Action::Seccomp(_), Operation::SendListener, _) => {
             Some("the profile has to allow sendmsg for the listener to be reached")
         }
@@ -185,6 +209,9 @@ fn help(failure: &Failure, action: &Action) -> Option<&'static str> {
         (Action::Root { .. }, _, Errno::NOENT | Errno::NOTDIR) => {
             Some("root.path is a directory, absolute or relative to the bundle")
         }
+        (Action::Hostname(_) | Action::Domainname(_), _, Errno::PERM) => Some(
+            "its uts namespace belongs to a user namespace that it is not in: leave the name out",
+        ),
         (Action::EnterRoot { no_pivot: false }, Operation::Pivot, Errno::INVAL) => {
             Some("on a root in a ramfs, --no-pivot is the way")
         }
@@ -211,25 +238,70 @@ fn label_help(attribute: Attribute, errno: Errno) -> Option<&'static str> {
     }
 }
 
-fn mount_help(mount: &Mount, operation: Operation, errno: Errno) -> Option<&'static str> {
+/// The name of the option that a failure is about.
+fn mount_option(mount: &Mount, operation: Operation, detail: u32) -> Option<&[u8]> {
+    let Source::Filesystem(new) = &mount.source else { return None };
+    if operation != Operation::SetOption {
+        return None;
+    }
+    let index = usize::try_from(detail.checked_sub(1)?).ok()?;
+    let option = new.options.iter().find(|option| option.index == Some(index))?;
+    Some(option.key.as_bytes())
+}
+
+fn mount_help(
+    mount: &Mount,
+    option: Option<&[u8]>,
+    operation: Operation,
+    errno: Errno,
+) -> Option<&'static str> {
     match (&mount.source, operation, errno) {
-        (Source::Filesystem { .. }, Operation::OpenFilesystem, Errno::NODEV) => {
+        (Source::Filesystem(_), Operation::OpenFilesystem, Errno::NODEV) => {
             Some("this kernel has no such file system; see /proc/filesystems")
+        }
+        (_, Operation::SetOption, Errno::INVAL) if matches!(option, Some(b"uid" | b"gid")) => {
+            Some("the id has to be a number that is mapped in the container's user namespace")
         }
         (_, Operation::SetOption, Errno::INVAL) => {
             Some("the file system does not know this option, or not this value of it")
         }
+        (Source::Bind(_), Operation::OpenSource, Errno::NOENT) => {
+            Some("make the file or directory on the host, or take the mount out")
+        }
+        (Source::Bind(_), Operation::OpenSource, Errno::ACCESS) => {
+            Some("root of the container's user namespace may not reach it; see each directory's x")
+        }
+        (Source::Bind(_), Operation::OpenSource, Errno::INVAL) => Some(
+            "a mount that is unbindable, or has mounts below it that hide something, binds only \
+             with rbind or not at all",
+        ),
         (_, Operation::StrictTarget, _) => {
             Some("proc and sysfs go on an ordinary directory that no link leads to")
         }
+        (_, Operation::DanglingTarget, _) => {
+            Some("make what the link leads to in the image, or mount there")
+        }
+        (_, Operation::OverProc, _) => Some(
+            "on /proc goes a mount of type proc, and in it only on files such as /proc/cpuinfo or \
+             /proc/meminfo",
+        ),
         (_, Operation::OpenTarget, Errno::ROFS) => Some(
             "the mount point is missing and the file system is read-only: make it in the image",
         ),
         (_, Operation::KindOfTarget, _) => {
             Some("a directory goes on a directory, a file on a file")
         }
+        (_, Operation::MapIds, Errno::INVAL) => Some(
+            "the file system has to support ID-mapped mounts, and the ids have to be mapped once",
+        ),
+        (_, Operation::MapIds, Errno::PERM) => {
+            Some("only root of the host may make an ID-mapped mount")
+        }
+        (_, Operation::MapIds | Operation::Recursive, Errno::NOSYS) => {
+            Some("this takes mount_setattr(2): Linux 5.12")
+        }
         (
-            Source::Filesystem { .. },
+            Source::Filesystem(_),
             Operation::CreateFilesystem | Operation::MakeMount,
             Errno::PERM,
         ) => Some("a user namespace may mount this only with the matching namespace of its own"),

@@ -18,42 +18,60 @@ pub(super) fn write(pid: u32, maps: &IdMaps) -> Result<()> {
     if privileged || own(&maps.gids, getegid().as_raw()) {
         if !privileged {
             // Without privileges a group map is allowed only once groups cannot be dropped.
-            file(pid, "setgroups", "deny", "/linux/gidMappings")?;
+            file(pid, "setgroups", "deny").map_err(|error| error.at(GIDS, None))?;
         }
-        file(pid, "gid_map", &lines(&maps.gids), "/linux/gidMappings")?;
+        directly(pid, "gid_map", &maps.gids, GIDS)?;
     } else {
-        by_command("newgidmap", pid, &maps.gids, "/linux/gidMappings")?;
+        by_command("newgidmap", pid, &maps.gids, GIDS)?;
     }
     if privileged || own(&maps.uids, geteuid().as_raw()) {
-        file(pid, "uid_map", &lines(&maps.uids), "/linux/uidMappings")
+        directly(pid, "uid_map", &maps.uids, UIDS)
     } else {
-        by_command("newuidmap", pid, &maps.uids, "/linux/uidMappings")
+        by_command("newuidmap", pid, &maps.uids, UIDS)
     }
 }
 
-/// The kernel's form: a line each.
-fn lines(maps: &[IdMap]) -> String {
-    maps.iter().fold(String::new(), |mut text, map| {
+const UIDS: &str = "/linux/uidMappings";
+const GIDS: &str = "/linux/gidMappings";
+
+fn file(pid: u32, name: &str, text: &str) -> Result<()> {
+    std::fs::write(format!("/proc/{pid}/{name}"), text).what(|| format!("writing {name}"))
+}
+
+/// Writes a map in the kernel's form, a line each.
+fn directly(pid: u32, name: &str, maps: &[IdMap], pointer: &str) -> Result<()> {
+    let lines = maps.iter().fold(String::new(), |mut text, map| {
         let _ = writeln!(text, "{map}");
         text
+    });
+    file(pid, name, &lines).map_err(|error| {
+        if error.errno() != Some(Errno::PERM) {
+            return error.at(pointer, None);
+        }
+        let own = std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
+        match beyond(&own, maps) {
+            Some(index) => error
+                .at(format!("{pointer}/{index}"), Some(format!("\"{}\"", maps[index])))
+                .help("root of a user namespace may map what is mapped there; see its uid_map"),
+            None => error
+                .at(pointer, None)
+                .help("a user may map its own id, and subordinate ids (subuid(5))"),
+        }
     })
 }
 
-fn file(pid: u32, name: &str, text: &str, pointer: &str) -> Result<()> {
-    std::fs::write(format!("/proc/{pid}/{name}"), text).what(|| format!("writing {name}")).map_err(
-        |error| {
-            let refused = error.errno() == Some(Errno::PERM);
-            let error = error.at(pointer, Some(format!("{:?}", text.trim_end())));
-            if refused {
-                error.help(
-                    "a user may map its own id, and subordinate ids (subuid(5)); root of a user \
-                     namespace the ids that are mapped there",
-                )
-            } else {
-                error
-            }
-        },
-    )
+/// The first range that is not wholly in one of the ranges of a user namespace with this map.
+fn beyond(own: &str, maps: &[IdMap]) -> Option<usize> {
+    let numbers = |line: &str| {
+        let mut words = line.split_whitespace().map(|word| word.parse::<u64>().ok());
+        let (first, _, size) = (words.next()??, words.next()??, words.next()??);
+        Some((first, first + size))
+    };
+    let ranges: Vec<(u64, u64)> = own.lines().filter_map(numbers).collect();
+    maps.iter().position(|map| {
+        let (first, end) = (u64::from(map.host), u64::from(map.host) + u64::from(map.size));
+        !ranges.iter().any(|range| range.0 <= first && end <= range.1)
+    })
 }
 
 fn by_command(command: &str, pid: u32, maps: &[IdMap], pointer: &str) -> Result<()> {
@@ -98,6 +116,16 @@ fn named(said: &str, maps: &[IdMap]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_range_beyond_the_own_user_namespace_is_found() {
+        let map = |host, size| IdMap { container: 0, host, size };
+        let own = "         0       1000          1\n         1     100000      65536\n";
+        assert_eq!(beyond(own, &[map(0, 1), map(1, 65536)]), None);
+        assert_eq!(beyond(own, &[map(0, 1), map(1, 65537)]), Some(1));
+        assert_eq!(beyond(own, &[map(0, 2)]), Some(0), "not in one piece");
+        assert_eq!(beyond("0 0 4294967295\n", &[map(4_294_967_294, 1)]), None);
+    }
 
     #[test]
     fn the_range_that_is_refused_is_found() {

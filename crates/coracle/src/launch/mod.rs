@@ -12,6 +12,7 @@ pub(crate) mod hooks;
 mod id_maps;
 pub(crate) mod net_devices;
 mod netlink;
+mod sources;
 mod way;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,6 +22,7 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, geteuid, pidfd_ope
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 pub(crate) use explain::{explain, explain_steps};
+pub(crate) use sources::Sources;
 pub(crate) use way::Way;
 
 use crate::config::Spec;

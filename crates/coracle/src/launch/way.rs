@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat, stat};
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, WaitId, WaitIdOptions, set_dumpable_behavior, waitid};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::config::NamespaceKind;
@@ -13,8 +13,8 @@ use crate::error::{Context, Error, Result};
 use crate::init::Outside;
 use crate::plan::namespaces::{self, flag_of};
 use crate::plan::{Join, Namespaces, Recipe, recipe};
-use crate::sys::process;
-use crate::wire::Operation;
+use crate::sys::process::{self, Cloned};
+use crate::wire::{Message, Operation, Wire};
 
 /// How the first process comes into its namespaces.
 #[derive(Debug, Default)]
@@ -33,13 +33,18 @@ pub(crate) struct Way {
 
 /// What setns(2) is given.
 #[derive(Debug)]
-struct Joined {
+pub(super) struct Joined {
     /// A namespace, or a process's descriptor.
     file: OwnedFd,
     /// `CLONE_NEW*`.
     flags: u64,
-    /// The index in `/linux/namespaces`.
+    /// The index in `/linux/namespaces`, or [`Joined::PROCESS`].
     index: u32,
+}
+
+impl Joined {
+    /// In place of an index: all those of a process.
+    pub(super) const PROCESS: u32 = u32::MAX;
 }
 
 /// What failed in the process in between: the operation, what it is about, the kernel's answer.
@@ -67,9 +72,19 @@ impl Way {
         })
     }
 
-    /// Into the namespaces, all those in `flags`, that the process of a pidfd is in.
-    pub(crate) fn to_process(pidfd: OwnedFd, flags: u64) -> Self {
-        Self { joined: vec![Joined { file: pidfd, flags, index: 0 }], ..Self::default() }
+    /// Into the namespaces, all those in `flags`, that process `pid` is in.
+    pub(crate) fn to_process(pidfd: OwnedFd, pid: u32, flags: u64) -> Self {
+        let user = flag_of(NamespaceKind::User);
+        let is_own = || match (stat("/proc/self/ns/user"), stat(format!("/proc/{pid}/ns/user"))) {
+            (Ok(own), Ok(that)) => (own.st_dev, own.st_ino) == (that.st_dev, that.st_ino),
+            _ => false,
+        };
+        // setns(2) does not let a process into the user namespace that it is in.
+        let flags = if flags & user != 0 && is_own() { flags & !user } else { flags };
+        Self {
+            joined: vec![Joined { file: pidfd, flags, index: Joined::PROCESS }],
+            ..Self::default()
+        }
     }
 
     /// Whether a process in between has to go it.
@@ -98,7 +113,7 @@ impl Way {
             process::setns(join.file.as_fd(), as_int(join.flags))
                 .map_err(|errno| (Operation::JoinNamespace, join.index, errno))?;
         }
-        let outside = Outside::make(&self.outside);
+        let outside = self.make_outside();
         if self.unshare != 0 {
             process::unshare(as_int(self.unshare))
                 .map_err(|errno| (Operation::MakeNamespace, 0, errno))?;
@@ -112,6 +127,46 @@ impl Way {
             }
         }
         Ok(outside)
+    }
+
+    /// Makes the file systems of the namespaces that have been joined.
+    fn make_outside(&self) -> Outside {
+        let pid = flag_of(NamespaceKind::Pid);
+        if self.joined.iter().all(|join| join.flags != pid) {
+            return Outside::make(&self.outside);
+        }
+        // A pid namespace is joined by what is cloned next, and proc shows its maker's.
+        let (of_children, own): (Vec<_>, Vec<_>) =
+            self.outside.iter().copied().partition(|kind| *kind == c"proc");
+        let mut outside = Outside::make(&own);
+        for kind in of_children {
+            if let Some(mount) = proc_of_children() {
+                outside.add(kind, mount);
+            }
+        }
+        outside
+    }
+}
+
+/// A proc of the pid namespace that new processes of this one are in, made by such a process.
+fn proc_of_children() -> Option<OwnedFd> {
+    let (ours, theirs) = Wire::pair().ok()?;
+    match process::clone3(0, None).ok()? {
+        Cloned::Child => {
+            if let Some(mount) = Outside::make(&[c"proc"]).take(c"proc") {
+                let _ = theirs.send(&Message::Filesystem(mount));
+            }
+            process::exit(0)
+        }
+        Cloned::Parent { pidfd, .. } => {
+            drop(theirs);
+            let message = ours.receive();
+            let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+            match message {
+                Ok(Some(Message::Filesystem(mount))) => Some(mount),
+                _ => None,
+            }
+        }
     }
 }
 

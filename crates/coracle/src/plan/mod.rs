@@ -5,7 +5,9 @@
 //! plan`) and explained. Each [`Step`] carries its [`Origin`], the line of config.json that asked
 //! for it.
 
+mod cgroup_mounts;
 mod devices;
+mod mount_ids;
 mod mount_options;
 mod mounts;
 mod net_devices;
@@ -29,8 +31,8 @@ pub use origin::Origin;
 pub use process::{ExecPlan, Program, exec};
 pub use recipe::{Recipe, recipe};
 pub use step::{
-    Action, Attribute, Capabilities, Device, DeviceKind, FsOption, Identity, Mount, Scheduling,
-    Source, Step,
+    Action, Attribute, Bind, Capabilities, Device, DeviceKind, Filesystem, FsOption, Identity,
+    Mount, MountIds, Remount, Scheduling, Source, SourceLink, Step,
 };
 
 use crate::cgroup::{self, DeviceRule};
@@ -76,6 +78,8 @@ pub struct Cgroup {
     pub devices: Vec<DeviceRule>,
     /// What is written into its files.
     pub limits: cgroup::Limits,
+    /// The user of the host who gets the directory, to divide it further.
+    pub owner: Option<u32>,
     /// Whether the configuration asks for a cgroup or a limit, so that doing without is an error.
     pub required: bool,
 }
@@ -100,6 +104,8 @@ pub struct Options {
 pub struct Host {
     /// Whether the runtime lacks the host's root: an ordinary user, or root of a user namespace.
     pub rootless: bool,
+    /// Whether the runtime is root, be it of a user namespace.
+    pub root: bool,
     /// Whether the container gets a cgroup namespace of its own.
     pub cgroup_namespace: bool,
     /// Where cgroups are mounted.
@@ -124,6 +130,14 @@ impl Plan {
         })
     }
 
+    /// Whether init has something to say or to ask on the way, beside a terminal.
+    pub fn speaks(&self) -> bool {
+        self.has_runtime_hooks()
+            || self.has_listener()
+            || !self.net_devices.is_empty()
+            || self.steps.iter().any(Step::may_ask)
+    }
+
     /// Whether the system call filter gives a descriptor to hand to a listener.
     pub fn has_listener(&self) -> bool {
         self.steps.iter().any(|step| match &step.action {
@@ -141,7 +155,8 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
     let rootfs = rootfs(spec, &options.bundle)?;
     let namespaces = namespaces::plan(linux, &spec.mounts)?;
     let host = Host { cgroup_namespace: namespaces.has(NamespaceKind::Cgroup), ..host.clone() };
-    let cgroup = cgroup_plan(linux, options, &host)?;
+    let mut cgroup = cgroup_plan(linux, options, &host)?;
+    cgroup.owner = cgroup_mounts::owner(spec, linux, &host, &namespaces, &cgroup.location);
     let (filter, said) = filter(linux, &spec.annotations)?.unzip();
     let mut warnings = config::warnings(spec);
     warnings.extend(said.into_iter().flatten());
@@ -195,7 +210,7 @@ fn cgroup_plan(linux: &config::Linux, options: &Options, host: &Host) -> Result<
         None => cgroup::Limits::default(),
     };
     let required = linux.cgroups_path.is_some();
-    Ok(Cgroup { location, devices, limits, required })
+    Ok(Cgroup { location, devices, limits, owner: None, required })
 }
 
 /// The steps from the clone to the container's root, in the only order that works; each group says
@@ -214,13 +229,23 @@ fn steps(
     let at = |field, action| Step { origin: Origin::field(field), action };
     let cgroup_namespace = namespaces.makes(NamespaceKind::Cgroup);
 
+    let around = mounts::Around {
+        bundle: &options.bundle,
+        host,
+        cgroup: &cgroup.location,
+        namespaces,
+        linux,
+    };
+    let mut mounts = mounts::plan(&spec.mounts, &around)?;
+
     // In a new user namespace nothing is allowed before the ids are mapped, a cgroup namespace
-    // shows the cgroup in which it is made as its root, and hooks may look at the container, its
-    // network devices included.
+    // shows the cgroup in which it is made as its root, hooks may look at the container, its
+    // network devices included, and the parent answers one question after the other.
     let early = namespaces.id_maps.is_some()
         || cgroup_namespace
         || has_runtime_hooks(spec)
-        || !linux.net_devices.is_empty();
+        || !linux.net_devices.is_empty()
+        || mounts.made.iter().any(Step::may_ask);
     if early {
         steps.push(default(Action::AwaitParent));
     }
@@ -243,21 +268,18 @@ fn steps(
 
     // The root file system and all in it, below its descriptor; the host is still visible.
     let propagation = linux.rootfs_propagation.map(mount_options::propagation);
+    let way = mount_options::on_the_way_to(propagation);
     steps.push(match propagation {
-        Some(flags) => at("/linux/rootfsPropagation", Action::Propagation(flags)),
-        None => default(Action::Propagation(libc::MS_SLAVE | libc::MS_REC)),
+        Some(_) => at("/linux/rootfsPropagation", Action::Propagation(way.host)),
+        None => default(Action::Propagation(way.host)),
     });
     let path = cstring(&rootfs.to_string_lossy(), "/root/path")?;
-    // Nothing is shared any more where all of it was made something else.
-    let shared =
-        propagation.is_some_and(|flags| flags & libc::MS_SHARED != 0 || flags & libc::MS_REC == 0);
-    steps.push(at("/root/path", Action::Root { path, shared }));
-    for (index, mount) in spec.mounts.iter().enumerate() {
-        mounts::plan(mount, index, &options.bundle, host, &cgroup.location, &mut steps)?;
-    }
+    let root = Action::Root { path, propagation: way.root, shared: way.shared };
+    steps.push(at("/root/path", root));
     if let Some(label) = linux.mount_label.as_deref().filter(|label| !label.is_empty()) {
-        mounts::label(label, &mut steps)?;
+        mounts::label(label, &mut mounts.made)?;
     }
+    steps.extend(mounts.made);
     devices::plan(spec, host.rootless || namespaces.has(NamespaceKind::User), &mut steps)?;
     if let Some(process) = spec.process.as_ref().filter(|process| process.terminal) {
         let size = process::console_size(process);
@@ -271,20 +293,10 @@ fn steps(
         }
     }
 
+    steps.extend(mounts.last);
+
     // While the host's /proc is there to write to. It shows the sysctls of our own namespaces.
-    for (key, value) in &linux.sysctl {
-        let Some(path) = config::sysctl_path(key).map(|path| format!("sys/{path}")) else {
-            return Err(Error::new("not the name of a kernel parameter")
-                .at(format!("/linux/sysctl/{key}"), Some(format!("{value:?}"))));
-        };
-        let value = cstring(value, "/linux/sysctl")?;
-        let action = match path.as_str() {
-            // Root of a user namespace may set it, but not write this file.
-            "sys/kernel/domainname" => Action::Domainname(value),
-            _ => Action::WriteProc { path: cstring(&path, "/linux/sysctl")?, value },
-        };
-        steps.push(Step { origin: Origin::key("/linux/sysctl", key), action });
-    }
+    sysctls(linux, &mut steps)?;
     if let Some(name) = spec.hostname.as_deref().filter(|name| !name.is_empty()) {
         steps.push(at("/hostname", Action::Hostname(cstring(name, "/hostname")?)));
     }
@@ -331,6 +343,24 @@ fn has_runtime_hooks(spec: &Spec) -> bool {
     !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty()
 }
 
+/// Kernel parameters.
+fn sysctls(linux: &config::Linux, steps: &mut Vec<Step>) -> Result<()> {
+    for (key, value) in &linux.sysctl {
+        let Some(path) = config::sysctl_path(key).map(|path| format!("sys/{path}")) else {
+            return Err(Error::new("not the name of a kernel parameter")
+                .at(format!("/linux/sysctl/{key}"), Some(format!("{value:?}"))));
+        };
+        let value = cstring(value, "/linux/sysctl")?;
+        let action = match path.as_str() {
+            // Root of a user namespace may set it, but not write this file.
+            "sys/kernel/domainname" => Action::Domainname(value),
+            _ => Action::WriteProc { path: cstring(&path, "/linux/sysctl")?, value },
+        };
+        steps.push(Step { origin: Origin::key("/linux/sysctl", key), action });
+    }
+    Ok(())
+}
+
 /// The hooks that run before the pivot.
 fn hooks(spec: &Spec, steps: &mut Vec<Step>) {
     let Some(hooks) = &spec.hooks else { return };
@@ -360,10 +390,10 @@ fn filter(
     seccomp::compile(profile, seccomp::native(), unknown).map(Some)
 }
 
-/// Whether a mount option is known and carried out, and is no file system's own.
+/// Whether a mount option is known, and no file system's own.
 pub fn knows_mount_option(option: &str) -> bool {
     use mount_options::{Meaning, meaning};
-    !matches!(meaning(option), Meaning::Own | Meaning::Unsupported)
+    meaning(option) != Meaning::Own
 }
 
 /// Joins the session keyring of a container.

@@ -1,7 +1,10 @@
 //! Mount options: which are the kernel's flags, which are ours, and which the file system's own
 //! (runtime-spec config.md, "Linux mount options"; mount(8)).
 
+use super::cstring;
+use super::step::{FsOption, SourceLink};
 use crate::config::RootfsPropagation;
+use crate::error::Result;
 use crate::sys::mount::attr;
 
 /// What one option string asks for.
@@ -15,16 +18,22 @@ pub(super) enum Meaning {
     Recursive { set: u64, clear: u64 },
     /// A flag of the file system itself, by its name for fsconfig(2).
     Filesystem(&'static str),
-    /// Read-only, of the mount and of a new file system.
-    ReadOnly,
     /// `MS_*` propagation.
     Propagation(u64),
     /// A bind mount.
     Bind { recursive: bool },
     /// Changes a mount that is there.
     Remount,
-    /// Known, and not carried out by this version.
-    Unsupported,
+    /// An `MS_*` flag that only mount(2) takes.
+    Legacy(u64),
+    /// Gives a tmpfs a copy of what it covers.
+    CopyUp,
+    /// An ID-mapped mount.
+    IdMap { recursive: bool },
+    /// What a link as the source of a bind mount means.
+    Link(SourceLink),
+    /// Mounts on a link, and not on what it leads to.
+    OnLink,
     /// Not known: the file system's own.
     Own,
 }
@@ -47,7 +56,7 @@ pub(super) fn meaning(option: &str) -> Meaning {
         "rrelatime" | "ratime" | "rnostrictatime" => ratime(0),
         "rnoatime" => ratime(attr::NOATIME),
         "rstrictatime" | "rnorelatime" => ratime(attr::STRICTATIME),
-        "ro" => Meaning::ReadOnly,
+        "ro" => on(attr::RDONLY),
         "rw" => off(attr::RDONLY),
         "nosuid" => on(attr::NOSUID),
         "suid" => off(attr::NOSUID),
@@ -71,13 +80,14 @@ pub(super) fn meaning(option: &str) -> Meaning {
         "rdiratime" => none(attr::NODIRATIME),
         "rnosymfollow" => all(attr::NOSYMFOLLOW),
         "rsymfollow" => none(attr::NOSYMFOLLOW),
-        "sync" => Meaning::Filesystem("sync"),
-        "dirsync" => Meaning::Filesystem("dirsync"),
+        "sync" | "rsync" => Meaning::Filesystem("sync"),
+        "dirsync" | "rdirsync" => Meaning::Filesystem("dirsync"),
         "lazytime" => Meaning::Filesystem("lazytime"),
-        "mand" => Meaning::Filesystem("mand"),
-        "iversion" => Meaning::Filesystem("iversion"),
-        "silent" => Meaning::Filesystem("silent"),
-        "defaults" | "async" | "nolazytime" | "nomand" | "noiversion" | "loud" => Meaning::Nothing,
+        "mand" | "rmand" => Meaning::Filesystem("mand"),
+        "iversion" => Meaning::Legacy(libc::MS_I_VERSION),
+        // Fewer words in the kernel's log are nothing that anybody could see in a container.
+        "silent" | "loud" | "defaults" | "async" | "rasync" | "nolazytime" | "nomand"
+        | "rnomand" | "noiversion" => Meaning::Nothing,
         "shared" => Meaning::Propagation(libc::MS_SHARED),
         "slave" => Meaning::Propagation(libc::MS_SLAVE),
         "private" => Meaning::Propagation(libc::MS_PRIVATE),
@@ -89,12 +99,107 @@ pub(super) fn meaning(option: &str) -> Meaning {
         "bind" => Meaning::Bind { recursive: false },
         "rbind" => Meaning::Bind { recursive: true },
         "remount" => Meaning::Remount,
-        "idmap" | "ridmap" | "tmpcopyup" | "copy-symlink" | "dest-nofollow" | "src-nofollow" => {
-            Meaning::Unsupported
-        }
-        _ if option.starts_with("idmap=") || option.starts_with("ridmap=") => Meaning::Unsupported,
+        "tmpcopyup" => Meaning::CopyUp,
+        "idmap" => Meaning::IdMap { recursive: false },
+        "ridmap" => Meaning::IdMap { recursive: true },
+        "copy-symlink" => Meaning::Link(SourceLink::Copy),
+        "src-nofollow" => Meaning::Link(SourceLink::Bind),
+        "dest-nofollow" => Meaning::OnLink,
+        _ if option.starts_with("idmap=") => Meaning::IdMap { recursive: false },
+        _ if option.starts_with("ridmap=") => Meaning::IdMap { recursive: true },
         _ => Meaning::Own,
     }
+}
+
+/// A mount's options, sorted by what they are.
+#[derive(Debug, Default)]
+pub(super) struct Sorted {
+    /// `MOUNT_ATTR_*` to set.
+    pub(super) set: u64,
+    /// `MOUNT_ATTR_*` to clear.
+    pub(super) clear: u64,
+    /// `MOUNT_ATTR_*` to set on all mounts below.
+    pub(super) recursive_set: u64,
+    /// `MOUNT_ATTR_*` to clear on all mounts below.
+    pub(super) recursive_clear: u64,
+    /// `MS_*` propagation, in order.
+    pub(super) propagation: Vec<u64>,
+    /// A bind mount, and whether with the mounts below.
+    pub(super) bind: Option<bool>,
+    /// Changes an earlier mount.
+    pub(super) remount: bool,
+    /// `MS_*` flags that only mount(2) takes.
+    pub(super) legacy: u64,
+    /// The index of `tmpcopyup`.
+    pub(super) copy_up: Option<usize>,
+    /// `idmap` or `ridmap`.
+    pub(super) id_map: Option<IdMapOption>,
+    /// What a link as the source means.
+    pub(super) link: SourceLink,
+    /// Mounts on a link.
+    pub(super) on_link: bool,
+    /// The file system's own options.
+    pub(super) own: Vec<FsOption>,
+}
+
+/// The option `idmap` or `ridmap`.
+#[derive(Debug)]
+pub(super) struct IdMapOption {
+    /// Its index among the options.
+    pub(super) index: usize,
+    /// Whether it is `ridmap`.
+    pub(super) recursive: bool,
+    /// What is behind its `=`.
+    pub(super) ranges: Option<String>,
+}
+
+/// Sorts the options of mount `mount`.
+pub(super) fn sort(options: &[String], mount: usize) -> Result<Sorted> {
+    let mut sorted = Sorted::default();
+    for (index, option) in options.iter().enumerate() {
+        // What comes later overrides what came before.
+        let apply = |set: &mut u64, clear: &mut u64, on: u64, off: u64| {
+            *set = *set & !off | on;
+            *clear = *clear & !on | off;
+        };
+        let mut own = |key: &str, value: Option<&str>| {
+            let pointer = || format!("/mounts/{mount}/options/{index}");
+            let key = cstring(key, &pointer())?;
+            let value = value.map(|value| cstring(value, &pointer())).transpose()?;
+            sorted.own.push(FsOption { index: Some(index), key, value });
+            Ok(())
+        };
+        match meaning(option) {
+            Meaning::Nothing => {}
+            Meaning::Attributes { set, clear } => {
+                apply(&mut sorted.set, &mut sorted.clear, set, clear);
+            }
+            Meaning::Recursive { set, clear } => {
+                apply(&mut sorted.recursive_set, &mut sorted.recursive_clear, set, clear);
+                // What was asked of the one mount before is overridden as well.
+                sorted.set &= !(set | clear);
+                sorted.clear &= !(set | clear);
+            }
+            Meaning::Filesystem(flag) => own(flag, None)?,
+            Meaning::Legacy(flag) => sorted.legacy |= flag,
+            Meaning::Propagation(flags) => sorted.propagation.push(flags),
+            Meaning::Bind { recursive } => sorted.bind = Some(recursive),
+            Meaning::Remount => sorted.remount = true,
+            Meaning::CopyUp => sorted.copy_up = Some(index),
+            Meaning::IdMap { recursive } => {
+                let ranges = option.split_once('=').map(|(_, ranges)| ranges.to_owned());
+                sorted.id_map = Some(IdMapOption { index, recursive, ranges });
+            }
+            Meaning::Link(link) => sorted.link = link,
+            Meaning::OnLink => sorted.on_link = true,
+            Meaning::Own => match option.split_once('=') {
+                Some((key, value)) => own(key, Some(value))?,
+                None if option.is_empty() => {}
+                None => own(option, None)?,
+            },
+        }
+    }
+    Ok(sorted)
 }
 
 /// The `MS_*` flags of `linux.rootfsPropagation`.
@@ -108,6 +213,36 @@ pub(super) fn propagation(kind: RootfsPropagation) -> u64 {
         RootfsPropagation::RPrivate => libc::MS_PRIVATE | libc::MS_REC,
         RootfsPropagation::Unbindable => libc::MS_UNBINDABLE,
         RootfsPropagation::RUnbindable => libc::MS_UNBINDABLE | libc::MS_REC,
+    }
+}
+
+/// What leads to a propagation of the root.
+pub(super) struct Propagation {
+    /// `MS_*` for every mount that came from the host, before anything else.
+    pub(super) host: u64,
+    /// `MS_*` for the root while mounts are made in it; 0: as the host's.
+    pub(super) root: u64,
+    /// Whether the host's mounts may still be shared then.
+    pub(super) shared: bool,
+}
+
+/// The way to a propagation of the root. Only a shared one leaves the host's mounts as they are,
+/// so that a bind mount can be a peer of the host's; the root itself joins a group of its own
+/// later ("this does not mean that it's shared with the host"), and until then nothing that is
+/// mounted in it may reach the host. What is unbindable could not be bound; it becomes so at the
+/// end.
+pub(super) fn on_the_way_to(propagation: Option<u64>) -> Propagation {
+    const DOWNSTREAM: u64 = libc::MS_SLAVE | libc::MS_REC;
+    const ALONE: u64 = libc::MS_PRIVATE | libc::MS_REC;
+    match propagation.map(|flags| (flags & !libc::MS_REC, flags)) {
+        Some((libc::MS_SHARED, flags)) => Propagation { host: flags, root: ALONE, shared: true },
+        None | Some((libc::MS_SLAVE, _)) => {
+            Propagation { host: DOWNSTREAM, root: 0, shared: false }
+        }
+        Some((_, flags)) if flags & libc::MS_REC != 0 => {
+            Propagation { host: ALONE, root: 0, shared: false }
+        }
+        Some(_) => Propagation { host: DOWNSTREAM, root: libc::MS_PRIVATE, shared: false },
     }
 }
 

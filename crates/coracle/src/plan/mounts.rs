@@ -1,92 +1,58 @@
-//! `/mounts` → mount steps.
+//! `/mounts` → mount steps (runtime-spec config.md, "Mounts").
 
 use std::ffi::CString;
 use std::path::Path;
 
-use super::mount_options::{Meaning, meaning};
+use super::mount_options::{self, Sorted};
+use super::namespaces::Namespaces;
 use super::origin::Origin;
-use super::step::{Action, FsOption, Mount, Source, Step};
-use super::{Host, cstring, relative};
+use super::step::{Action, Bind, Filesystem, FsOption, Mount, Remount, Source, Step};
+use super::{Host, cgroup_mounts, cstring, mount_ids, relative};
 use crate::cgroup;
-use crate::config;
+use crate::config::{self, NamespaceKind};
 use crate::error::{Error, Result};
 use crate::sys::mount::attr;
 
-/// A mount's options, sorted by what they are.
+/// What mounts depend on beside themselves.
+pub(super) struct Around<'a> {
+    /// The directory of the bundle.
+    pub(super) bundle: &'a Path,
+    /// The host.
+    pub(super) host: &'a Host,
+    /// The container's cgroup.
+    pub(super) cgroup: &'a cgroup::Location,
+    /// The container's namespaces.
+    pub(super) namespaces: &'a Namespaces,
+    /// The rest of `/linux`.
+    pub(super) linux: &'a config::Linux,
+}
+
+/// Steps for all mounts.
 #[derive(Default)]
-struct Sorted {
-    set: u64,
-    clear: u64,
-    recursive_set: u64,
-    recursive_clear: u64,
-    propagation: Vec<u64>,
-    bind: Option<bool>,
-    remount: bool,
-    read_only: bool,
-    own: Vec<FsOption>,
+pub(super) struct Steps {
+    /// The mounts, in order.
+    pub(super) made: Vec<Step>,
+    /// What can only be done once all that goes into the mounts is there.
+    pub(super) last: Vec<Step>,
 }
 
-/// Sorts the options of mount `index`.
-fn sort(mount: &config::Mount, index: usize) -> Result<Sorted> {
-    let mut sorted = Sorted::default();
-    for (number, option) in mount.options.iter().enumerate() {
-        let apply = |set: &mut u64, clear: &mut u64, on: u64, off: u64| {
-            *set = *set & !off | on;
-            *clear = *clear & !on | off;
-        };
-        match meaning(option) {
-            Meaning::Nothing => {}
-            Meaning::Attributes { set, clear } => {
-                sorted.read_only &= clear & attr::RDONLY == 0;
-                apply(&mut sorted.set, &mut sorted.clear, set, clear);
-            }
-            Meaning::Recursive { set, clear } => {
-                apply(&mut sorted.recursive_set, &mut sorted.recursive_clear, set, clear);
-            }
-            Meaning::ReadOnly => {
-                sorted.read_only = true;
-                apply(&mut sorted.set, &mut sorted.clear, attr::RDONLY, 0);
-            }
-            Meaning::Filesystem(flag) => {
-                sorted.own.push(FsOption {
-                    index: Some(number),
-                    key: cstring(flag, "/mounts")?,
-                    value: None,
-                });
-            }
-            Meaning::Propagation(flags) => sorted.propagation.push(flags),
-            Meaning::Bind { recursive } => sorted.bind = Some(recursive),
-            Meaning::Remount => sorted.remount = true,
-            Meaning::Unsupported => {
-                return Err(Error::new("mount option not supported by this version")
-                    .at(format!("/mounts/{index}/options/{number}"), Some(format!("{option:?}")))
-                    .help("take the option out"));
-            }
-            Meaning::Own => {
-                let pointer = || format!("/mounts/{index}/options/{number}");
-                let (key, value) = match option.split_once('=') {
-                    Some((key, value)) => (key, Some(cstring(value, &pointer())?)),
-                    None => (option.as_str(), None),
-                };
-                sorted.own.push(FsOption {
-                    index: Some(number),
-                    key: cstring(key, &pointer())?,
-                    value,
-                });
-            }
-        }
+/// Plans all mounts.
+pub(super) fn plan(mounts: &[config::Mount], around: &Around<'_>) -> Result<Steps> {
+    let mut steps = Steps { made: Vec::with_capacity(mounts.len()), last: Vec::new() };
+    for (index, mount) in mounts.iter().enumerate() {
+        let covered = || mounts[index + 1..].iter().any(|m| m.destination == mount.destination);
+        plan_one(mount, index, covered, around, &mut steps)?;
     }
-    Ok(sorted)
+    Ok(steps)
 }
 
-/// Appends the steps of mount `index`.
-pub(super) fn plan(
+/// Appends the steps of mount `index`; `covered` tells whether a later one goes over it.
+fn plan_one(
     mount: &config::Mount,
     index: usize,
-    bundle: &Path,
-    host: &Host,
-    cgroup: &cgroup::Location,
-    steps: &mut Vec<Step>,
+    covered: impl Fn() -> bool,
+    around: &Around<'_>,
+    steps: &mut Steps,
 ) -> Result<()> {
     let origin = Origin::item("/mounts", index);
     let target = relative(&mount.destination, &format!("/mounts/{index}/destination"))?;
@@ -95,64 +61,51 @@ pub(super) fn plan(
             .at(format!("/mounts/{index}/destination"), Some(format!("{:?}", mount.destination)))
             .help("name a directory below /"));
     }
-    let sorted = sort(mount, index)?;
+    let mut sorted = mount_options::sort(&mount.options, index)?;
     if sorted.remount {
-        steps.push(Step {
-            origin,
-            action: Action::Attributes {
-                target,
-                set: sorted.set,
-                clear: sorted.clear,
-                recursive: false,
-            },
-        });
+        let action = Action::Remount(Box::new(remount(target, sorted)));
+        steps.made.push(Step { origin, action });
         return Ok(());
     }
+    let ids = mount_ids::plan(mount, index, &sorted, around)?;
     let kind = mount.kind.as_deref().unwrap_or_default();
     let source = match sorted.bind {
-        Some(recursive) => {
-            let Some(path) = mount.source.as_deref().filter(|s| !s.is_empty()) else {
-                return Err(Error::new("a bind mount needs a source")
-                    .at(format!("/mounts/{index}/source"), None)
-                    .help("name the file or directory of the host to show in the container"));
-            };
-            let path = bundle.join(path);
-            let path = path.to_string_lossy();
-            let path = cstring(&path, &format!("/mounts/{index}/source"))?;
-            Source::Bind { path, otherwise: None, recursive }
+        Some(recursive) => Source::Bind(Bind {
+            path: bind_source(mount, index, around.bundle)?,
+            otherwise: None,
+            recursive,
+            link: sorted.link,
+            ask: around.host.root && around.namespaces.has(NamespaceKind::User),
+            ids,
+        }),
+        None if kind == "cgroup" => {
+            return cgroup_mounts::plan(&target, &origin, &sorted, around, &mut steps.made);
         }
-        None if kind == "cgroup" => return cgroups(&target, &origin, &sorted, host, cgroup, steps),
         None if kind.is_empty() || kind == "none" || kind == "bind" => {
             return Err(Error::new("a mount needs a type, or the option bind or rbind")
                 .at(format!("/mounts/{index}/type"), mount.kind.as_ref().map(|k| format!("{k:?}")))
                 .help("add \"bind\" or \"rbind\" to its options, or name a file system type"));
         }
-        None => {
-            let pointer = format!("/mounts/{index}/type");
-            Source::Filesystem {
-                kind: cstring(kind, &pointer)?,
-                source: mount
-                    .source
-                    .as_deref()
-                    .map(|s| cstring(s, &format!("/mounts/{index}/source")))
-                    .transpose()?,
-                options: sorted.own,
-                strict: matches!(kind, "proc" | "sysfs"),
-            }
-        }
+        None => Source::Filesystem(filesystem(mount, index, kind, &mut sorted, around)?),
     };
-    steps.push(Step {
-        origin,
-        action: Action::Mount(Box::new(Mount {
-            target,
-            source,
-            set: sorted.set,
-            clear: sorted.clear,
-            recursive_set: sorted.recursive_set,
-            recursive_clear: sorted.recursive_clear,
-            propagation: sorted.propagation,
-        })),
-    });
+    // Device nodes, other mounts' directories and copies go into a tmpfs before it is closed.
+    if kind == "tmpfs" && sorted.bind.is_none() && sorted.set & attr::RDONLY != 0 && !covered() {
+        sorted.set &= !attr::RDONLY;
+        let (target, set) = (target.clone(), attr::RDONLY);
+        let action = Action::Attributes { target, set, clear: 0, recursive: false };
+        steps.last.push(Step { origin: origin.clone(), action });
+    }
+    let action = Action::Mount(Box::new(Mount {
+        target,
+        on_link: sorted.on_link,
+        source,
+        set: sorted.set,
+        clear: sorted.clear,
+        recursive_set: sorted.recursive_set,
+        recursive_clear: sorted.recursive_clear,
+        propagation: sorted.propagation,
+    }));
+    steps.made.push(Step { origin, action });
     Ok(())
 }
 
@@ -161,96 +114,84 @@ pub(super) fn plan(
 pub(super) fn label(label: &str, steps: &mut [Step]) -> Result<()> {
     for step in steps {
         let Action::Mount(mount) = &mut step.action else { continue };
-        let Source::Filesystem { kind, options, .. } = &mut mount.source else { continue };
+        let Source::Filesystem(new) = &mut mount.source else { continue };
         let kernels = ["proc", "sysfs", "cgroup2", "mqueue"];
-        if !kernels.iter().any(|kernels| kind.to_bytes() == kernels.as_bytes()) {
+        if !kernels.iter().any(|kernels| new.kind.to_bytes() == kernels.as_bytes()) {
             let value = Some(cstring(label, "/linux/mountLabel")?);
-            options.push(FsOption { index: None, key: CString::from(c"context"), value });
+            new.options.push(FsOption { index: None, key: CString::from(c"context"), value });
         }
     }
     Ok(())
 }
 
-/// A `cgroup` mount: on v2 the file system itself; on v1 a tmpfs with the container's directory of
-/// every hierarchy bound into it, and the usual links for those mounted together.
-fn cgroups(
-    target: &CString,
-    origin: &Origin,
-    sorted: &Sorted,
-    host: &Host,
-    cgroup: &cgroup::Location,
-    steps: &mut Vec<Step>,
-) -> Result<()> {
-    let mut push = |action| steps.push(Step { origin: origin.clone(), action });
-    let mount = |target: CString, source, set| {
-        Action::Mount(Box::new(Mount {
-            target,
-            source,
-            set,
-            clear: sorted.clear,
-            recursive_set: 0,
-            recursive_clear: 0,
-            propagation: Vec::new(),
-        }))
+/// A change of an earlier mount. With `bind`, it is of the mount alone and not of its file system,
+/// as with mount(8). Flags that it does not name stay: to lose nosuid by a remount that asks for
+/// "ro" is what nobody means.
+fn remount(target: CString, sorted: Sorted) -> Remount {
+    Remount {
+        target,
+        options: if sorted.bind.is_some() { Vec::new() } else { sorted.own },
+        set: sorted.set,
+        clear: sorted.clear,
+        recursive_set: sorted.recursive_set,
+        recursive_clear: sorted.recursive_clear,
+        propagation: sorted.propagation,
+    }
+}
+
+/// The absolute path of what is bound.
+fn bind_source(mount: &config::Mount, index: usize, bundle: &Path) -> Result<CString> {
+    let pointer = format!("/mounts/{index}/source");
+    let Some(path) = mount.source.as_deref().filter(|source| !source.is_empty()) else {
+        return Err(Error::new("a bind mount needs a source")
+            .at(pointer, None)
+            .help("name the file or directory of the host to show in the container"));
     };
-    if cgroup.unified() {
-        let source = if host.cgroup_namespace {
-            Source::Filesystem {
-                kind: CString::from(c"cgroup2"),
-                source: Some(CString::from(c"cgroup")),
-                options: Vec::new(),
-                strict: false,
-            }
-        } else {
-            // Without a namespace a new mount would show the same, and set the flags of the host's
-            // own hierarchy anew (nsdelegate, memory_recursiveprot), which waits for an RCU grace
-            // period besides.
-            Source::Bind {
-                path: CString::from(c"/sys/fs/cgroup"),
-                otherwise: None,
-                recursive: false,
-            }
-        };
-        push(mount(target.clone(), source, sorted.set));
-        return Ok(());
+    cstring(&bundle.join(path).to_string_lossy(), &pointer)
+}
+
+/// A new file system.
+fn filesystem(
+    mount: &config::Mount,
+    index: usize,
+    kind: &str,
+    sorted: &mut Sorted,
+    around: &Around<'_>,
+) -> Result<Filesystem> {
+    let source = mount
+        .source
+        .as_deref()
+        .map(|source| cstring(source, &format!("/mounts/{index}/source")))
+        .transpose()?;
+    let mut options = std::mem::take(&mut sorted.own);
+    // The kernel's own file systems are shared with others or written to by us; any other, such as
+    // one on a disk, is to know that it is read-only.
+    let internal = ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"];
+    if sorted.set & attr::RDONLY != 0 && !internal.contains(&kind) {
+        options.push(FsOption { index: None, key: CString::from(c"ro"), value: None });
     }
-    let tmpfs = Source::Filesystem {
-        kind: CString::from(c"tmpfs"),
-        source: Some(CString::from(c"tmpfs")),
-        options: vec![FsOption {
-            index: None,
-            key: CString::from(c"mode"),
-            value: Some(CString::from(c"755")),
-        }],
-        strict: false,
+    let copy_up = sorted.copy_up.is_some();
+    if let Some(option) = sorted.copy_up.filter(|_| kind != "tmpfs") {
+        return Err(Error::new("only a tmpfs can get a copy of what it covers")
+            .at(format!("/mounts/{index}/options/{option}"), Some("\"tmpcopyup\"".into()))
+            .help("take tmpcopyup out, or mount a tmpfs"));
+    }
+    // A new sysfs, proc or mqueue shows the namespace of whoever mounts it, and root of a user
+    // namespace may mount it only with one of its own.
+    let otherwise = match kind {
+        "sysfs" if !around.namespaces.makes(NamespaceKind::Network) => Some(c"/sys"),
+        "proc" if !around.namespaces.has(NamespaceKind::Pid) => Some(c"/proc"),
+        "mqueue" if !around.namespaces.makes(NamespaceKind::Ipc) => Some(c"/dev/mqueue"),
+        _ => None,
     };
-    push(mount(target.clone(), tmpfs, sorted.set & !attr::RDONLY));
-    let base = target.to_string_lossy();
-    for hierarchy in cgroup.mounts(host.own_cgroups.as_deref()) {
-        let below = cstring(&format!("{base}/{}", hierarchy.name), "/mounts")?;
-        let directory = hierarchy.directory.to_string_lossy();
-        let otherwise = hierarchy.own.map(|own| cstring(&own.to_string_lossy(), "/mounts"));
-        let source = Source::Bind {
-            path: cstring(&directory, "/mounts")?,
-            otherwise: otherwise.transpose()?,
-            recursive: false,
-        };
-        push(mount(below, source, sorted.set));
-        for link in hierarchy.links {
-            push(Action::Link {
-                path: cstring(&format!("{base}/{link}"), "/mounts")?,
-                target: cstring(&hierarchy.name, "/mounts")?,
-                only_if: None,
-            });
-        }
-    }
-    if sorted.set & attr::RDONLY != 0 {
-        push(Action::Attributes {
-            target: target.clone(),
-            set: attr::RDONLY,
-            clear: 0,
-            recursive: false,
-        });
-    }
-    Ok(())
+    Ok(Filesystem {
+        kind: cstring(kind, &format!("/mounts/{index}/type"))?,
+        source,
+        strict: matches!(kind, "proc" | "sysfs"),
+        inherits_mode: kind == "tmpfs" && !options.iter().any(|o| o.key.as_c_str() == c"mode"),
+        options,
+        legacy: sorted.legacy,
+        copy_up,
+        otherwise: otherwise.map(CString::from),
+    })
 }

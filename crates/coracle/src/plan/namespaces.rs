@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 pub struct Namespaces {
     /// `CLONE_NEW*` of those to make.
     pub new: u64,
-    /// Those to join.
+    /// Those to join. A mount namespace is treated as a new one is: the container's root becomes
+    /// the root of whatever runs there, as with runc.
     pub join: Vec<Join>,
     /// The id maps of a new user namespace.
     pub id_maps: Option<IdMaps>,
@@ -52,6 +53,12 @@ pub struct IdMap {
     pub host: u32,
     /// How many.
     pub size: u32,
+}
+
+impl From<&config::IdMapping> for IdMap {
+    fn from(map: &config::IdMapping) -> Self {
+        Self { container: map.container_id, host: map.host_id, size: map.size }
+    }
 }
 
 /// Every kind, its flag and its name in config.json, which is also its short name in
@@ -115,7 +122,11 @@ pub(super) fn plan(linux: &config::Linux, mounts: &[config::Mount]) -> Result<Na
         let uids = id_map(&linux.uid_mappings, "/linux/uidMappings")?;
         let gids = id_map(&linux.gid_mappings, "/linux/gidMappings")?;
         plan.id_maps = Some(IdMaps { uids, gids });
-        for (kind, owner) in [(c"sysfs", NamespaceKind::Network), (c"mqueue", NamespaceKind::Ipc)] {
+        for (kind, owner) in [
+            (c"proc", NamespaceKind::Pid),
+            (c"sysfs", NamespaceKind::Network),
+            (c"mqueue", NamespaceKind::Ipc),
+        ] {
             let asked = mounts.iter().any(|mount| {
                 mount.kind.as_deref().is_some_and(|asked| asked.as_bytes() == kind.to_bytes())
             });
@@ -138,10 +149,7 @@ pub(super) fn plan(linux: &config::Linux, mounts: &[config::Mount]) -> Result<Na
 /// (user_namespaces(7)), which ends before the number of lines does where ids are long.
 fn id_map(mappings: &[config::IdMapping], pointer: &str) -> Result<Vec<IdMap>> {
     const PAGE: usize = 4096;
-    let map: Vec<IdMap> = mappings
-        .iter()
-        .map(|m| IdMap { container: m.container_id, host: m.host_id, size: m.size })
-        .collect();
+    let map: Vec<IdMap> = mappings.iter().map(IdMap::from).collect();
     let length: usize = map.iter().map(|line| line.to_string().len() + 1).sum();
     if length >= PAGE {
         return Err(Error::new("the id map is too long")

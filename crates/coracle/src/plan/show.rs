@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::step::{Action, Source, attributes};
+use super::step::{Action, FsOption, Source, attributes};
 use super::{Plan, capability, namespaces};
 
 impl fmt::Display for Plan {
@@ -33,6 +33,10 @@ impl fmt::Display for Plan {
         }
         let clone = format!("making a process in new namespaces: {}", namespaces.join(", "));
         line(f, 0, "/linux/namespaces", &clone)?;
+        if let Some(offsets) = &self.namespaces.clock_offsets {
+            let text = offsets.to_string_lossy().trim_end().replace('\n', ", ");
+            line(f, 0, "/linux/timeOffsets", &format!("setting clocks ahead: {text}"))?;
+        }
         for map in self.namespaces.id_maps.iter().flat_map(|maps| &maps.uids) {
             let text = format!("mapping uid {} to {}, {} ids", map.container, map.host, map.size);
             line(f, 0, "/linux/uidMappings", &text)?;
@@ -87,20 +91,14 @@ fn line(f: &mut fmt::Formatter<'_>, number: usize, origin: &str, text: &str) -> 
 fn details(action: &Action) -> Option<String> {
     let text = match action {
         Action::Mount(mount) => {
-            let mut options = attributes(mount.set, mount.clear);
-            if let Source::Filesystem { options: own, .. } = &mount.source {
-                for option in own {
-                    if !options.is_empty() {
-                        options.push(',');
-                    }
-                    options.push_str(&option.key.to_string_lossy());
-                    if let Some(value) = &option.value {
-                        options.push('=');
-                        options.push_str(&value.to_string_lossy());
-                    }
-                }
-            }
-            options
+            let own = match &mount.source {
+                Source::Filesystem(new) => new.options.as_slice(),
+                Source::Bind(_) => &[],
+            };
+            with_own(attributes(mount.set, mount.clear), own)
+        }
+        Action::Remount(remount) => {
+            with_own(attributes(remount.set, remount.clear), &remount.options)
         }
         Action::Device(device) => {
             format!("{}:{} mode {:04o}", device.major, device.minor, device.mode)
@@ -125,6 +123,21 @@ fn details(action: &Action) -> Option<String> {
         _ => String::new(),
     };
     (!text.is_empty()).then_some(text)
+}
+
+/// Mount options with the file system's own at their end.
+fn with_own(mut options: String, own: &[FsOption]) -> String {
+    for option in own {
+        if !options.is_empty() {
+            options.push(',');
+        }
+        options.push_str(&option.key.to_string_lossy());
+        if let Some(value) = &option.value {
+            options.push('=');
+            options.push_str(&value.to_string_lossy());
+        }
+    }
+    options
 }
 
 /// A command line as a person would read it.

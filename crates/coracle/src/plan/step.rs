@@ -19,6 +19,19 @@ pub struct Step {
     pub action: Action,
 }
 
+impl Step {
+    /// Whether init may ask the parent for something to do it.
+    pub fn may_ask(&self) -> bool {
+        match &self.action {
+            Action::Mount(mount) => match &mount.source {
+                Source::Bind(bind) => bind.ask || bind.ids.is_some(),
+                Source::Filesystem(_) => false,
+            },
+            _ => false,
+        }
+    }
+}
+
 /// The closed set of things init can do. Paths inside the root file system are relative to it, and
 /// are resolved below its descriptor only.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,13 +59,17 @@ pub enum Action {
     Root {
         /// The directory, as an absolute path of the host.
         path: CString,
-        /// The mounts around it may be shared; pivot_root(2) does not want that.
+        /// `MS_*` propagation that it has while mounts are made in it; 0: what it comes with.
+        propagation: u64,
+        /// The mount around it may be shared; pivot_root(2) does not want that.
         shared: bool,
     },
     /// Takes the root of the mount namespace that was joined.
     JoinedRoot,
     /// Mounts something.
     Mount(Box<Mount>),
+    /// Changes a mount that is there, and its file system where that has options.
+    Remount(Box<Remount>),
     /// Changes the attributes of a mount that is there.
     Attributes {
         /// Where it is mounted; empty for the root.
@@ -173,6 +190,8 @@ pub enum Action {
 pub struct Mount {
     /// Where, relative to the root.
     pub target: CString,
+    /// Mounts on a link at the end of the target, and not on what it leads to.
+    pub on_link: bool,
     /// What.
     pub source: Source,
     /// `MOUNT_ATTR_*` to set.
@@ -188,46 +207,108 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// The type of a new file system.
-    pub(crate) fn filesystem(&self) -> Option<&CStr> {
+    /// The type of a new file system without options of its own.
+    pub(crate) fn plain_filesystem(&self) -> Option<&CStr> {
         match &self.source {
-            Source::Filesystem { kind, .. } => Some(kind),
-            Source::Bind { .. } => None,
+            Source::Filesystem(new) if new.options.is_empty() => Some(&new.kind),
+            _ => None,
         }
     }
+}
+
+/// A change of a mount that is there. What it does not name stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remount {
+    /// Where it is mounted, relative to the root.
+    pub target: CString,
+    /// Options of its file system, in order.
+    pub options: Vec<FsOption>,
+    /// `MOUNT_ATTR_*` to set.
+    pub set: u64,
+    /// `MOUNT_ATTR_*` to clear.
+    pub clear: u64,
+    /// `MOUNT_ATTR_*` to set on all mounts below.
+    pub recursive_set: u64,
+    /// `MOUNT_ATTR_*` to clear on all mounts below.
+    pub recursive_clear: u64,
+    /// `MS_*` propagation changes, in order.
+    pub propagation: Vec<u64>,
 }
 
 /// What a mount shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A new file system of this type.
-    Filesystem {
-        /// Its type, as in /proc/filesystems.
-        kind: CString,
-        /// Its source, a device or a name.
-        source: Option<CString>,
-        /// Its own options, in order.
-        options: Vec<FsOption>,
-        /// Only on a directory of exactly this path, without links: proc and sysfs
-        /// (CVE-2019-19921).
-        strict: bool,
-    },
+    /// A new file system.
+    Filesystem(Filesystem),
     /// A path of the host.
-    Bind {
-        /// The absolute path.
-        path: CString,
-        /// Another, where that is missing.
-        otherwise: Option<CString>,
-        /// With the mounts below it.
-        recursive: bool,
-    },
+    Bind(Bind),
+}
+
+/// A new file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filesystem {
+    /// Its type, as in /proc/filesystems.
+    pub kind: CString,
+    /// Its source, a device or a name.
+    pub source: Option<CString>,
+    /// Its own options, in order.
+    pub options: Vec<FsOption>,
+    /// `MS_*` flags that only mount(2) takes.
+    pub legacy: u64,
+    /// Only on a directory of exactly this path, without links: proc and sysfs (CVE-2019-19921).
+    pub strict: bool,
+    /// Gets the mode of the directory that it goes on, unless an option sets one: tmpfs.
+    pub inherits_mode: bool,
+    /// Gets a copy of what is in the directory that it goes on.
+    pub copy_up: bool,
+    /// The host's mount to bind where the kernel refuses a new one (EPERM, EBUSY).
+    pub otherwise: Option<CString>,
+}
+
+/// A path of the host, shown in the container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bind {
+    /// The absolute path.
+    pub path: CString,
+    /// Another, where that is missing.
+    pub otherwise: Option<CString>,
+    /// With the mounts below it.
+    pub recursive: bool,
+    /// What a link at the end of the path means.
+    pub link: SourceLink,
+    /// The parent opens it where init, as root of a user namespace, may not reach it.
+    pub ask: bool,
+    /// Shows files with other owners; the parent makes such a mount.
+    pub ids: Option<MountIds>,
+}
+
+/// What a link at the end of a bind mount's source means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SourceLink {
+    /// What it leads to is bound.
+    #[default]
+    Follow,
+    /// The link itself is bound.
+    Bind,
+    /// A link like it is made in the container.
+    Copy,
+}
+
+/// The ids of an ID-mapped mount (mount_setattr(2), `MOUNT_ATTR_IDMAP`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MountIds {
+    /// From the file system's ids to those of the host; `None`: as the container's user namespace.
+    pub maps: Option<super::IdMaps>,
+    /// Also of the mounts below it.
+    pub recursive: bool,
 }
 
 impl Mount {
     /// The SELinux context that everything of a new file system has.
     pub fn label(&self) -> Option<&CString> {
-        let Source::Filesystem { options, .. } = &self.source else { return None };
-        let own = options.iter().find(|option| option.index.is_none() && option.key == *c"context");
+        let Source::Filesystem(new) = &self.source else { return None };
+        let own =
+            new.options.iter().find(|option| option.index.is_none() && option.key == *c"context");
         own.and_then(|option| option.value.as_ref())
     }
 }
@@ -321,6 +402,7 @@ impl fmt::Display for Action {
             Self::Root { path, .. } => write!(f, "mounting root file system {}", text(path)),
             Self::JoinedRoot => f.write_str("opening the container's root"),
             Self::Mount(mount) => mount.fmt(f),
+            Self::Remount(remount) => write!(f, "remounting /{}", text(&remount.target)),
             Self::Attributes { target, set, clear, .. } => {
                 write!(f, "changing mount /{} to {}", text(target), attributes(*set, *clear))
             }
@@ -395,11 +477,11 @@ impl fmt::Display for Mount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let target = self.target.to_string_lossy();
         match &self.source {
-            Source::Filesystem { kind, .. } => {
-                write!(f, "mounting {} on /{target}", kind.to_string_lossy())
+            Source::Filesystem(new) => {
+                write!(f, "mounting {} on /{target}", new.kind.to_string_lossy())
             }
-            Source::Bind { path, .. } => {
-                write!(f, "binding {} on /{target}", path.to_string_lossy())
+            Source::Bind(bind) => {
+                write!(f, "binding {} on /{target}", bind.path.to_string_lossy())
             }
         }
     }
