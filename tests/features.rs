@@ -42,6 +42,13 @@ fn every_mount_option() {
             | "tmpcopyup" => {
                 json!({"destination": "/mnt", "type": "tmpfs", "options": [option]})
             }
+            "idmap" | "ridmap" => {
+                let map = json!([{"containerID": 0, "hostID": 1, "size": 1}]);
+                let mut mount = bind;
+                mount["uidMappings"] = map.clone();
+                mount["gidMappings"] = map;
+                mount
+            }
             _ => bind,
         };
         let bundle = coracle.bundle().set("/mounts/-", mount).sh("exit 0");
