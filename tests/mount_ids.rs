@@ -199,7 +199,12 @@ fn the_host_s_flags_are_locked() {
         mount_remount(&host, flags, "").unwrap();
         let mode = if closed { 0o700 } else { 0o755 };
         fs::set_permissions(&parent, fs::Permissions::from_mode(mode)).unwrap();
-        for options in [&["rw", "dev", "suid"][..], &["rrw", "rdev", "rsuid", "noexec"], &[]] {
+        for options in [
+            &["rw", "dev", "suid"][..],
+            &["rw", "ridmap"],
+            &["rrw", "rdev", "rsuid", "noexec"],
+            &[],
+        ] {
             let mut bundle = bind(in_user_namespace(&coracle), &host, options, &json!({}));
             for set in ["bounding", "permitted", "effective", "inheritable", "ambient"] {
                 let all = json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_MKNOD"]);

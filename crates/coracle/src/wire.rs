@@ -38,14 +38,14 @@ pub(crate) enum Message {
     Start,
     /// From a process between us and init, which ends now: init's process id.
     Staged(u32),
-    /// From a process that has made it where init cannot: a file system, mounted nowhere.
-    Filesystem(OwnedFd),
     /// Init to parent: open the source of the bind mount that is this step.
     NeedSource(u32),
     /// Parent to init: the source, a detached mount.
     Source(OwnedFd),
     /// Parent to init: why there is no source.
     Refused(Operation, Errno),
+    /// From a process that has made it where init cannot: a file system, mounted nowhere.
+    Filesystem(OwnedFd),
     /// Init to whoever listens: a step failed, and init ends.
     Failed(Failure),
 }
@@ -268,13 +268,13 @@ impl Wire {
                 bytes.push(9);
                 file = Some(fd.as_fd());
             }
-            Message::Delegate(step) => {
-                bytes.push(14);
-                bytes.extend_from_slice(&step.to_ne_bytes());
-            }
             Message::Filesystem(fd) => {
                 bytes.push(10);
                 file = Some(fd.as_fd());
+            }
+            Message::Delegate(step) => {
+                bytes.push(14);
+                bytes.extend_from_slice(&step.to_ne_bytes());
             }
             Message::Ready => bytes.push(5),
             Message::Start => bytes.push(6),
@@ -283,15 +283,15 @@ impl Wire {
                 bytes.extend_from_slice(&pid.to_ne_bytes());
             }
             Message::NeedSource(step) => {
-                bytes.push(13);
+                bytes.push(11);
                 bytes.extend_from_slice(&step.to_ne_bytes());
             }
             Message::Source(fd) => {
-                bytes.push(11);
+                bytes.push(12);
                 file = Some(fd.as_fd());
             }
             Message::Refused(operation, errno) => {
-                bytes.push(12);
+                bytes.push(13);
                 bytes.push(operation.number());
                 bytes.extend_from_slice(&errno.raw_os_error().to_ne_bytes());
             }
@@ -330,14 +330,14 @@ impl Wire {
             (3, _) => Message::HooksDone,
             (4, Some(fd)) => Message::Console(fd),
             (9, Some(fd)) => Message::Listener(fd),
-            (14, _) => Message::Delegate(u32::from_ne_bytes(array(rest, 0)?)),
-            (10, Some(fd)) => Message::Filesystem(fd),
-            (13, _) => Message::NeedSource(u32::from_ne_bytes(array(rest, 0)?)),
-            (11, Some(fd)) => Message::Source(fd),
-            (12, _) => Message::Refused(
+            (11, _) => Message::NeedSource(u32::from_ne_bytes(array(rest, 0)?)),
+            (12, Some(fd)) => Message::Source(fd),
+            (13, _) => Message::Refused(
                 operation(rest, 0)?,
                 Errno::from_raw_os_error(i32::from_ne_bytes(array(rest, 1)?)),
             ),
+            (10, Some(fd)) => Message::Filesystem(fd),
+            (14, _) => Message::Delegate(u32::from_ne_bytes(array(rest, 0)?)),
             (5, _) => Message::Ready,
             (6, _) => Message::Start,
             (7, _) => Message::Staged(u32::from_ne_bytes(array(rest, 0)?)),

@@ -136,12 +136,12 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     };
     let made = undo.cgroup.insert(made);
     made.set_limits(&plan.cgroup.limits.first)?;
+    if let Some(uid) = plan.cgroup.owner {
+        made.delegate(Uid::from_raw(uid))?;
+    }
     if let Some(group) = &mut undo.group {
         group.make()?;
         group.write_schemata()?;
-    }
-    if let Some(uid) = plan.cgroup.owner {
-        made.delegate(Uid::from_raw(uid))?;
     }
 
     // In a user namespace, nothing is a privilege over the host.
@@ -221,13 +221,13 @@ fn until_ready(
             Some(Message::Listener(descriptor)) => {
                 listener::deliver(spec, record, "creating", child.pid, &descriptor)?;
             }
+            Some(Message::NeedSource(step)) => sources.answer(child, &plan.steps, step)?,
             Some(Message::Delegate(step)) => {
                 child
                     .do_step(step, &plan.steps)
                     .map_err(|failure| launch::explain(&failure, plan, spec))?;
                 child.tell(&Message::Continue)?;
             }
-            Some(Message::NeedSource(step)) => sources.answer(child, &plan.steps, step)?,
             Some(Message::Ready) => return Ok(terminal),
             Some(Message::Failed(failure)) => return Err(launch::explain(&failure, plan, spec)),
             Some(_) | None => return Err(vanished()),

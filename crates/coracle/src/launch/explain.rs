@@ -294,7 +294,7 @@ fn mount_help(
         (_, Operation::MapIds, Errno::INVAL) => Some(
             "the file system has to support ID-mapped mounts, and the ids have to be mapped once",
         ),
-        (_, Operation::MapIds, Errno::PERM) => {
+        (_, Operation::MapIds, Errno::PERM | Errno::ACCESS) => {
             Some("only root of the host may make an ID-mapped mount")
         }
         (_, Operation::MapIds | Operation::Recursive, Errno::NOSYS) => {

@@ -120,6 +120,14 @@ impl Plan {
         self.steps.iter().any(|step| step.action == Action::RuntimeHooks)
     }
 
+    /// Whether init has something to say or to ask on the way, beside a terminal.
+    pub fn speaks(&self) -> bool {
+        self.has_runtime_hooks()
+            || self.has_listener()
+            || !self.net_devices.is_empty()
+            || self.steps.iter().any(Step::may_ask)
+    }
+
     /// Whether init takes what may be a privilege over the host.
     pub fn takes_share(&self) -> bool {
         self.steps.iter().any(|step| {
@@ -128,14 +136,6 @@ impl Plan {
                 Action::Rlimit { .. } | Action::Scheduling(_) | Action::IoPriority(_)
             )
         })
-    }
-
-    /// Whether init has something to say or to ask on the way, beside a terminal.
-    pub fn speaks(&self) -> bool {
-        self.has_runtime_hooks()
-            || self.has_listener()
-            || !self.net_devices.is_empty()
-            || self.steps.iter().any(Step::may_ask)
     }
 
     /// Whether the system call filter gives a descriptor to hand to a listener.
@@ -236,7 +236,7 @@ fn steps(
         namespaces,
         linux,
     };
-    let mut mounts = mounts::plan(&spec.mounts, &around)?;
+    let mounts = mounts::plan(&spec.mounts, &around)?;
 
     // In a new user namespace nothing is allowed before the ids are mapped, a cgroup namespace
     // shows the cgroup in which it is made as its root, hooks may look at the container, its
@@ -276,10 +276,10 @@ fn steps(
     let path = cstring(&rootfs.to_string_lossy(), "/root/path")?;
     let root = Action::Root { path, propagation: way.root, shared: way.shared };
     steps.push(at("/root/path", root));
-    if let Some(label) = linux.mount_label.as_deref().filter(|label| !label.is_empty()) {
-        mounts::label(label, &mut mounts.made)?;
-    }
     steps.extend(mounts.made);
+    if let Some(label) = linux.mount_label.as_deref().filter(|label| !label.is_empty()) {
+        mounts::label(label, &mut steps)?;
+    }
     devices::plan(spec, host.rootless || namespaces.has(NamespaceKind::User), &mut steps)?;
     if let Some(process) = spec.process.as_ref().filter(|process| process.terminal) {
         let size = process::console_size(process);
@@ -343,7 +343,20 @@ fn has_runtime_hooks(spec: &Spec) -> bool {
     !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty()
 }
 
-/// Kernel parameters.
+/// The hooks that run before the pivot.
+fn hooks(spec: &Spec, steps: &mut Vec<Step>) {
+    let Some(hooks) = &spec.hooks else { return };
+    if has_runtime_hooks(spec) {
+        let origin = Origin::field("/hooks/createRuntime");
+        steps.push(Step { origin, action: Action::RuntimeHooks });
+    }
+    if !hooks.create_container.is_empty() {
+        let origin = Origin::field("/hooks/createContainer");
+        steps.push(Step { origin, action: Action::ContainerHooks });
+    }
+}
+
+/// The kernel parameters.
 fn sysctls(linux: &config::Linux, steps: &mut Vec<Step>) -> Result<()> {
     for (key, value) in &linux.sysctl {
         let Some(path) = config::sysctl_path(key).map(|path| format!("sys/{path}")) else {
@@ -359,19 +372,6 @@ fn sysctls(linux: &config::Linux, steps: &mut Vec<Step>) -> Result<()> {
         steps.push(Step { origin: Origin::key("/linux/sysctl", key), action });
     }
     Ok(())
-}
-
-/// The hooks that run before the pivot.
-fn hooks(spec: &Spec, steps: &mut Vec<Step>) {
-    let Some(hooks) = &spec.hooks else { return };
-    if has_runtime_hooks(spec) {
-        let origin = Origin::field("/hooks/createRuntime");
-        steps.push(Step { origin, action: Action::RuntimeHooks });
-    }
-    if !hooks.create_container.is_empty() {
-        let origin = Origin::field("/hooks/createContainer");
-        steps.push(Step { origin, action: Action::ContainerHooks });
-    }
 }
 
 /// The system call filter, and what is to be said about its profile.
@@ -390,10 +390,10 @@ fn filter(
     seccomp::compile(profile, seccomp::native(), unknown).map(Some)
 }
 
-/// Whether a mount option is known, and no file system's own.
+/// Whether a mount option is known and carried out, and is no file system's own.
 pub fn knows_mount_option(option: &str) -> bool {
     use mount_options::{Meaning, meaning};
-    meaning(option) != Meaning::Own
+    !matches!(meaning(option), Meaning::Own)
 }
 
 /// Joins the session keyring of a container.
