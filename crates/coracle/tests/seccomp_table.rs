@@ -147,7 +147,7 @@ const TOP: &str = "\
 //!
 //! Written by `tests/seccomp_table.rs` from the kernel's headers; not to be edited.
 
-use super::abi::{Call, Multiplexed, NO, call};
+use super::call::{Call, Multiplexed, NO, call};
 use Multiplexed::{Ipc, No, Socket};
 
 /// All system calls, sorted by name. The columns:

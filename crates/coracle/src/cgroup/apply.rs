@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use super::dir::Dir;
 use super::layout::{HYBRID, MOUNT};
-use super::limits::{Limits, Missing, Version, Write};
+use super::limits::Limits;
+use super::write::{Missing, Version, Write};
 use super::{Cgroup, lacks_right, location, v2};
 use crate::{Errno, Error, Kind, Result};
 

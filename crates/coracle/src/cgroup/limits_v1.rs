@@ -1,6 +1,6 @@
 //! Limits as version 1 of control groups has them (kernel documentation, cgroup-v1/).
 
-use super::limits::{Missing, Write, Writes, nonzero};
+use super::write::{Missing, Write, Writes, nonzero, skip_zero};
 use crate::config::{BlockIo, Cpu, Memory, Network};
 use crate::{Error, Result};
 
@@ -75,13 +75,6 @@ pub(super) fn cpu(to: &mut Writes<'_>, cpu: &Cpu) -> Result<()> {
         skip_zero(to.put("cpu.idle", idle, "cpu/idle"));
     }
     Ok(())
-}
-
-/// What an older kernel has no file for is as good as zero there.
-pub(super) fn skip_zero(write: &mut Write) {
-    if write.value == "0" {
-        write.missing = Missing::Skip;
-    }
 }
 
 pub(super) fn block_io(to: &mut Writes<'_>, block_io: &BlockIo) {

@@ -2,8 +2,7 @@
 //! configuration speaks version 1; where it cannot be said in version 2, it is refused
 //! (config-linux.md, "Unified").
 
-use super::limits::{Missing, Write, Writes, escape, nonzero};
-use super::limits_v1::skip_zero;
+use super::write::{Missing, Write, Writes, escape, nonzero, skip_zero};
 use crate::config::{BlockIo, Cpu, Memory};
 use crate::{Error, Result};
 

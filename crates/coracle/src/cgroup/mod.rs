@@ -7,6 +7,7 @@
 mod apply;
 mod device;
 mod dir;
+mod figures;
 mod layout;
 mod limits;
 mod limits_v1;
@@ -19,16 +20,18 @@ mod stats_v1;
 mod stats_v2;
 mod v1;
 mod v2;
+mod write;
 
 pub use device::{Access, DeviceKind, DeviceRule, effective_rules};
-pub use layout::{Hierarchy, Layout};
-pub use limits::{Limits, Missing, Version, Write};
-pub use location::{LegacyMount, Location};
-pub use oom::OomWatch;
-pub use stats::{
+pub use figures::{
     BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, IntelRdtStats,
     MemoryStats, MemoryUsage, PidsStats, Pressure, PressureTimes, Stats, Throttling,
 };
+pub use layout::{Hierarchy, Layout};
+pub use limits::Limits;
+pub use location::{LegacyMount, Location};
+pub use oom::OomWatch;
+pub use write::{Missing, Version, Write};
 
 use std::collections::BTreeMap;
 use std::os::fd::BorrowedFd;

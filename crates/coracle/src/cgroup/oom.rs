@@ -7,7 +7,7 @@ use rustix::fs::OFlags;
 use rustix::io;
 
 use super::dir::Dir;
-use super::stats::pairs;
+use super::figures::pairs;
 use super::{Cgroup, Version};
 use crate::error::Context;
 use crate::{Errno, Result};

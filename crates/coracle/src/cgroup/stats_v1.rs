@@ -1,7 +1,9 @@
 //! The statistics of version 1 of control groups (kernel documentation, cgroup-v1/).
 
 use super::dir::Dir;
-use super::stats::{BlkioEntry, MemoryUsage, Stats, device, huge_pages, list, number, pairs, text};
+use super::figures::{
+    BlkioEntry, MemoryUsage, Stats, device, huge_pages, list, number, pairs, text,
+};
 use crate::Errno;
 
 /// Adds what one hierarchy counts.

@@ -2,7 +2,7 @@
 //! terms of version 1.
 
 use super::dir::Dir;
-use super::stats::{
+use super::figures::{
     BlkioEntry, BlkioStats, MemoryUsage, Pressure, PressureTimes, Stats, device, huge_pages, list,
     number, pairs, text,
 };

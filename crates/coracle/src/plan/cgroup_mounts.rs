@@ -2,8 +2,8 @@
 
 use std::ffi::CString;
 
+use super::around::Around;
 use super::mount_options::Sorted;
-use super::mounts::Around;
 use super::namespaces::Namespaces;
 use super::origin::Origin;
 use super::step::{Action, Bind, Filesystem, FsOption, Mount, Source, Step};

@@ -5,6 +5,7 @@
 //! plan`) and explained. Each [`Step`] carries its [`Origin`], the line of config.json that asked
 //! for it.
 
+mod around;
 mod cgroup_mounts;
 mod devices;
 mod mount_ids;
@@ -229,7 +230,7 @@ fn steps(
     let at = |field, action| Step { origin: Origin::field(field), action };
     let cgroup_namespace = namespaces.makes(NamespaceKind::Cgroup);
 
-    let around = mounts::Around {
+    let around = around::Around {
         bundle: &options.bundle,
         host,
         cgroup: &cgroup.location,

@@ -1,8 +1,8 @@
 //! The ids of an ID-mapped mount: `uidMappings` and `gidMappings` of the mount, crun's option
 //! `idmap=uids=0-1000-10#10-2000-5;gids=…`, or those of the container.
 
+use super::around::Around;
 use super::mount_options::{IdMapOption, Sorted};
-use super::mounts::Around;
 use super::namespaces::{IdMap, IdMaps};
 use super::step::MountIds;
 use crate::config::{self, IdMapping, NamespaceKind};

@@ -3,29 +3,14 @@
 use std::ffi::CString;
 use std::path::Path;
 
+use super::around::Around;
 use super::mount_options::{self, Sorted};
-use super::namespaces::Namespaces;
 use super::origin::Origin;
 use super::step::{Action, Bind, Filesystem, FsOption, Mount, Remount, Source, Step};
-use super::{Host, cgroup_mounts, cstring, mount_ids, relative};
-use crate::cgroup;
+use super::{cgroup_mounts, cstring, mount_ids, relative};
 use crate::config::{self, NamespaceKind};
 use crate::error::{Error, Result};
 use crate::sys::mount::attr;
-
-/// What mounts depend on beside themselves.
-pub(super) struct Around<'a> {
-    /// The directory of the bundle.
-    pub(super) bundle: &'a Path,
-    /// The host.
-    pub(super) host: &'a Host,
-    /// The container's cgroup.
-    pub(super) cgroup: &'a cgroup::Location,
-    /// The container's namespaces.
-    pub(super) namespaces: &'a Namespaces,
-    /// The rest of `/linux`.
-    pub(super) linux: &'a config::Linux,
-}
 
 /// Steps for all mounts.
 #[derive(Default)]

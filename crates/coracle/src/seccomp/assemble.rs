@@ -4,7 +4,6 @@
 //! backward, every target is known when the jump to it is written, and what is too far away gets a
 //! nearer copy (of a return) or a stepping stone (to anything else) right there.
 
-use super::tree::Piece;
 use crate::sys::seccomp::Instruction;
 
 // Classes, operations and sources (linux/bpf_common.h).
@@ -24,6 +23,9 @@ pub(super) enum Target {
     /// An instruction that is written already: how many there were with it.
     At(usize),
 }
+
+/// From a number on, up to the next piece: where to go. The first begins where the numbers do.
+pub(super) type Piece<N> = (N, Target);
 
 /// A program, its last instruction first.
 #[derive(Default)]

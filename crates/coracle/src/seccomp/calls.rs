@@ -1,10 +1,11 @@
 //! What happens to the calls of one architecture.
 
-use super::abi::{Abi, Call, SECOND_BLOCK, SLOTS};
+use super::abi::{Abi, SECOND_BLOCK, SLOTS};
 use super::arguments;
-use super::assemble::{Assembler, Target};
+use super::assemble::{Assembler, Piece, Target};
+use super::call::Call;
 use super::rule::{NO_SUCH_CALL, Rule, is_permissive};
-use super::tree::{Piece, extend};
+use super::tree::extend;
 use crate::error::Result;
 
 /// What the rules say of the calls of one architecture.

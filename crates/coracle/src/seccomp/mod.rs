@@ -43,6 +43,7 @@
 mod abi;
 mod arguments;
 mod assemble;
+mod call;
 mod calls;
 mod rule;
 mod show;

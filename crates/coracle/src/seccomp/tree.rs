@@ -1,12 +1,9 @@
 //! Decisions by the value of a number, as balanced trees.
 
 use super::assemble::{
-    Assembler, JUMP_IF_ANY_BIT, JUMP_IF_EQUAL, JUMP_IF_GREATER_OR_EQUAL, Target,
+    Assembler, JUMP_IF_ANY_BIT, JUMP_IF_EQUAL, JUMP_IF_GREATER_OR_EQUAL, Piece, Target,
 };
 use super::rule::KILL_THREAD;
-
-/// From a number on, up to the next piece: where to go. The first begins where the numbers do.
-pub(super) type Piece<N> = (N, Target);
 
 /// How many single numbers may be asked for one by one before the range around them is decided.
 const EXCEPTIONS: usize = 4;
