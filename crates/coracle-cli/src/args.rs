@@ -1,8 +1,8 @@
 //! What can be typed: every command and option, declared once. Help, and later man pages and
 //! completions, come from here.
 //!
-//! A command's options are built only when it is the one that was asked for (`defer`), which is
-//! most of what parsing costs.
+//! A command is built only when its name is among the words, and its options only when it is the one
+//! that was asked for (`defer`): that is most of what parsing costs.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -87,7 +87,7 @@ const LONG: &[&str] = &[
 /// Parses the words behind the command's name.
 pub(crate) fn parse(name: Name, words: Vec<OsString>) -> Result<ArgMatches, Usage> {
     let words = spelling::normalize(words, |word| LONG.contains(&word));
-    let command = command(name);
+    let command = command(name, &words);
     let words = std::iter::once(OsString::from(name.text())).chain(words);
     command.try_get_matches_from(words).map_err(|error| {
         let code = match (error.kind(), name) {
@@ -128,8 +128,8 @@ fn id() -> Arg {
     Arg::new("id").value_name("ID").required(true).help("The container's ID")
 }
 
-/// The whole command line.
-pub(crate) fn command(name: Name) -> Command {
+/// The command line, as far as these words need it.
+fn command(name: Name, words: &[OsString]) -> Command {
     Command::new(name.text())
         .about("An OCI container runtime")
         .version(concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0"))
@@ -157,71 +157,84 @@ pub(crate) fn command(name: Name) -> Command {
         .arg(flag("systemd-cgroup", "Have systemd make the cgroups"))
         .arg(option("cgroup-manager", "MANAGER", "cgroupfs, systemd or disabled").hide(true))
         .arg(option("rootless", "BOOL", "Ignored: an ordinary user is recognised"))
-        .subcommands(commands())
+        .subcommands(commands(words))
 }
 
-fn commands() -> [Command; 17] {
-    [
-        Command::new("create").about("Make a container").defer(create),
-        Command::new("delete")
-            .about("Remove a container")
-            .defer(|c| c.arg(id()).arg(flag("force", "Kill it first if it runs").short('f'))),
-        Command::new("events")
-            .about("Tell what a container uses, and of out-of-memory kills")
-            .defer(|c| {
-                c.arg(id())
-                    .arg(option("interval", "TIME", "How often, such as 5s").default_value("5s"))
-                    .arg(flag("stats", "Tell it once, at once"))
-            }),
-        Command::new("exec").about("Run one more program in a container").defer(exec),
-        Command::new("features").about("Print what this runtime can do"),
-        Command::new("hello").about("Make and run a first container, and show each step"),
-        Command::new("kill").about("Send a signal to a container").defer(|c| {
-            c.arg(id())
-                .arg(
-                    Arg::new("signal")
-                        .value_name("SIGNAL")
-                        .default_value("TERM")
-                        .help("Name or number"),
-                )
-                .arg(flag("all", "Send it to all processes of the container").short('a'))
-        }),
-        Command::new("list").about("List containers").visible_alias("ls").defer(|c| {
-            c.arg(option("format", "FORMAT", "table or json").short('f').default_value("table"))
-                .arg(flag("quiet", "Print IDs only").short('q'))
-        }),
-        Command::new("pause").about("Stop all processes of a container").defer(|c| c.arg(id())),
-        Command::new("plan").about("Print what would be done for a bundle, and why").defer(|c| {
-            c.arg(bundle())
-                .arg(flag("no-pivot", "Plan for create --no-pivot"))
-                .arg(flag("no-new-keyring", "Plan for create --no-new-keyring"))
-        }),
-        Command::new("ps").about("Show the processes of a container").defer(|c| {
-            c.arg(id())
-                .arg(
-                    Arg::new("options")
-                        .value_name("OPTION")
-                        .num_args(0..)
-                        .trailing_var_arg(true)
-                        .allow_hyphen_values(true)
-                        .help("Options for ps(1); else -ef"),
-                )
-                .arg(option("format", "FORMAT", "table or json").short('f').default_value("table"))
-        }),
-        Command::new("resume").about("Let them go on").defer(|c| c.arg(id())),
-        Command::new("run").about("Make and start a container").defer(|c| {
-            create(c)
-                .arg(flag("detach", "Do not wait for its end").short('d'))
-                .arg(flag("keep", "Do not remove it at its end"))
-                .arg(flag("no-subreaper", "Do not adopt the container's orphans"))
-        }),
-        Command::new("spec")
-            .about("Write a config.json to begin with")
-            .defer(|c| c.arg(bundle()).arg(flag("rootless", "For an ordinary user"))),
-        Command::new("start").about("Start a created container").defer(|c| c.arg(id())),
-        Command::new("state").about("Print the state of a container").defer(|c| c.arg(id())),
-        Command::new("update").about("Change the limits of a container").defer(update),
-    ]
+/// A command: its name, what it does, and its options.
+type Entry = (&'static str, &'static str, fn(Command) -> Command);
+
+const COMMANDS: [Entry; 17] = [
+    ("create", "Make a container", create),
+    ("delete", "Remove a container", |c| {
+        c.arg(id()).arg(flag("force", "Kill it first if it runs").short('f'))
+    }),
+    ("events", "Tell what a container uses, and of out-of-memory kills", |c| {
+        c.arg(id())
+            .arg(option("interval", "TIME", "How often, such as 5s").default_value("5s"))
+            .arg(flag("stats", "Tell it once, at once"))
+    }),
+    ("exec", "Run one more program in a container", exec),
+    ("features", "Print what this runtime can do", |c| c),
+    ("hello", "Make and run a first container, and show each step", |c| c),
+    ("kill", "Send a signal to a container", |c| {
+        c.arg(id())
+            .arg(
+                Arg::new("signal")
+                    .value_name("SIGNAL")
+                    .default_value("TERM")
+                    .help("Name or number"),
+            )
+            .arg(flag("all", "Send it to all processes of the container").short('a'))
+    }),
+    ("list", "List containers", |c| {
+        c.arg(option("format", "FORMAT", "table or json").short('f').default_value("table"))
+            .arg(flag("quiet", "Print IDs only").short('q'))
+    }),
+    ("pause", "Stop all processes of a container", |c| c.arg(id())),
+    ("plan", "Print what would be done for a bundle, and why", |c| {
+        c.arg(bundle())
+            .arg(flag("no-pivot", "Plan for create --no-pivot"))
+            .arg(flag("no-new-keyring", "Plan for create --no-new-keyring"))
+    }),
+    ("ps", "Show the processes of a container", |c| {
+        c.arg(id())
+            .arg(
+                Arg::new("options")
+                    .value_name("OPTION")
+                    .num_args(0..)
+                    .trailing_var_arg(true)
+                    .allow_hyphen_values(true)
+                    .help("Options for ps(1); else -ef"),
+            )
+            .arg(option("format", "FORMAT", "table or json").short('f').default_value("table"))
+    }),
+    ("resume", "Let them go on", |c| c.arg(id())),
+    ("run", "Make and start a container", |c| {
+        create(c)
+            .arg(flag("detach", "Do not wait for its end").short('d'))
+            .arg(flag("keep", "Do not remove it at its end"))
+            .arg(flag("no-subreaper", "Do not adopt the container's orphans"))
+    }),
+    ("spec", "Write a config.json to begin with", |c| {
+        c.arg(bundle()).arg(flag("rootless", "For an ordinary user"))
+    }),
+    ("start", "Start a created container", |c| c.arg(id())),
+    ("state", "Print the state of a container", |c| c.arg(id())),
+    ("update", "Change the limits of a container", update),
+];
+
+/// The commands that are named among the words; where none is, all, for help and for errors.
+fn commands(words: &[OsString]) -> impl Iterator<Item = Command> {
+    // The one name that is not in the table.
+    let is_named =
+        |name: &str| words.iter().any(|word| *word == *name || name == "list" && *word == *"ls");
+    let any = COMMANDS.iter().any(|(name, ..)| is_named(name));
+    COMMANDS.iter().filter(move |(name, ..)| !any || is_named(name)).map(
+        |(name, about, options)| {
+            let command = Command::new(*name).about(*about).defer(*options);
+            if *name == "list" { command.visible_alias("ls") } else { command }
+        },
+    )
 }
 
 fn bundle() -> Arg {

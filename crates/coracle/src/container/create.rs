@@ -118,7 +118,6 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     let mut undo =
         Undo { entry: &entry, cgroup: None, group, child: None, devices: None, done: false, warn };
     entry.write(&record)?;
-    entry.write_config(&bytes)?;
     let gate = if request.start { Gate::Parent } else { gate(&entry)? };
     let way = launch::Way::new(&plan.namespaces)?;
 
@@ -163,6 +162,11 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     let directory = made.dir_fd()?;
     let child = launch::spawn(&way, directory, &setup, gate)?;
     let child = undo.child.insert(child);
+    // While init is at its mounts; what came before had to.
+    entry.write_config(&bytes)?;
+    if plan.loopback {
+        launch::loopback::bring_up(child)?;
+    }
     if let Some(maps) = &plan.namespaces.id_maps {
         child.map_ids(maps)?;
     }

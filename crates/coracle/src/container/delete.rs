@@ -55,11 +55,13 @@ pub(super) fn destroy(entry: &Entry, record: &Record, warn: &mut impl FnMut(&str
     end(record);
     let cgroup = Cgroup::from_paths(&record.cgroup_paths);
     if !cgroup.is_absent() {
-        // What has outlived the first process, where it had no pid namespace of its own.
-        if !cgroup.procs().unwrap_or_default().is_empty() {
-            cgroup.kill_all(Signal::KILL)?;
+        // Without a pid namespace of its own, some may have outlived the first process; with one, only
+        // what somebody else has put there is left to hinder.
+        let kill = || cgroup.kill_all(Signal::KILL);
+        if !record.options.own_pids && !cgroup.procs().unwrap_or_default().is_empty() {
+            kill()?;
         }
-        cgroup.remove()?;
+        cgroup.remove().or_else(|_| kill().and_then(|()| cgroup.remove()))?;
     }
     if let Some((group, monitoring)) = record.resctrl() {
         resctrl::remove(group, record.options.own_resctrl, monitoring)?;

@@ -194,7 +194,7 @@ impl Init<'_> {
             Action::CgroupNamespace => {
                 sys::process::unshare(libc::CLONE_NEWCGROUP).part(Operation::Itself)
             }
-            Action::Loopback => loopback(),
+            Action::Loopback => sys::network::loopback_up().part(Operation::Itself),
             Action::Propagation(flags) | Action::RootPropagation(flags) => {
                 attributes::propagate_all(*flags)
             }
@@ -377,21 +377,6 @@ impl Init<'_> {
         }
         Ok(())
     }
-}
-
-/// A new network namespace has a loopback device, and it is down.
-fn loopback() -> Outcome {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-    let family = AddressFamily::INET;
-    let socket = match socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None) {
-        // A kernel without IPv4.
-        Err(Errno::AFNOSUPPORT) => {
-            socket_with(AddressFamily::INET6, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-        }
-        result => result,
-    }
-    .part(Operation::Itself)?;
-    sys::network::loopback_up(socket.as_fd()).part(Operation::Itself)
 }
 
 /// A working directory outside the root has no path that leads there (getcwd(2)): the way out that

@@ -10,6 +10,7 @@
 mod explain;
 pub(crate) mod hooks;
 mod id_maps;
+pub(crate) mod loopback;
 pub(crate) mod net_devices;
 mod netlink;
 mod sources;

@@ -68,6 +68,8 @@ pub struct Plan {
     pub warnings: Vec<String>,
     /// `/process/oomScoreAdj`, with which the first process is born.
     pub oom_score_adj: Option<i64>,
+    /// Whether the parent brings the loopback device of the network namespace up.
+    pub loopback: bool,
 }
 
 /// What is made in the cgroup hierarchy.
@@ -164,6 +166,7 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
     let mut steps = steps(spec, linux, options, &host, &namespaces, &cgroup, &rootfs)?;
     process::plan(spec, linux, &host, filter.as_ref(), &mut steps)?;
     let program = process::program(spec)?;
+    let loopback = parent_brings_loopback_up(&namespaces, &host);
     let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
     Ok(Plan {
         bundle: options.bundle.clone(),
@@ -178,6 +181,7 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
         rootless: host.rootless,
         warnings,
         oom_score_adj: spec.process.as_ref().and_then(|process| process.oom_score_adj),
+        loopback,
     })
 }
 
@@ -263,7 +267,8 @@ fn steps(
         steps.push(session_keyring(&options.id)?);
     }
 
-    if namespaces.makes(NamespaceKind::Network) {
+    // Whoever owns the network namespace may bring its loopback device up; the parent does, if it can.
+    if namespaces.makes(NamespaceKind::Network) && !parent_brings_loopback_up(namespaces, host) {
         steps.push(default(Action::Loopback));
     }
 
@@ -395,6 +400,13 @@ fn filter(
 pub fn knows_mount_option(option: &str) -> bool {
     use mount_options::{Meaning, meaning};
     !matches!(meaning(option), Meaning::Own)
+}
+
+/// Whether the parent brings the loopback device up, which saves init the time.
+fn parent_brings_loopback_up(namespaces: &Namespaces, host: &Host) -> bool {
+    namespaces.makes(NamespaceKind::Network)
+        && !namespaces.has(NamespaceKind::User)
+        && !host.rootless
 }
 
 /// Joins the session keyring of a container.

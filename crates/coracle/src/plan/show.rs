@@ -49,6 +49,9 @@ impl fmt::Display for Plan {
         for offset in offsets.flat_map(|lines| lines.to_str().unwrap_or_default().lines()) {
             line(f, 0, "/linux/timeOffsets", &format!("setting the clock {offset}"))?;
         }
+        if self.loopback {
+            line(f, 0, "default", &Action::Loopback.to_string())?;
+        }
         for device in &self.net_devices {
             let text = format!("moving network device {} in as {}", device.name, device.wanted());
             line(f, 0, &device.origin.to_string(), &text)?;

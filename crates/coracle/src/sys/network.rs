@@ -1,14 +1,21 @@
 //! netdevice(7): the loopback device.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::check;
 
-/// Brings the loopback device of this network namespace up; `socket` is any IP socket of it.
-pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+/// Brings the loopback device of this network namespace up: in a new one it is down.
+pub(crate) fn loopback_up() -> Result<(), Errno> {
+    let socket = |family| socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+    let socket = match socket(AddressFamily::INET) {
+        // A kernel without IPv4.
+        Err(Errno::AFNOSUPPORT) => socket(AddressFamily::INET6),
+        result => result,
+    }?;
     // SAFETY: all zeroes are a valid ifreq; the name fits and ends in NUL; both requests read and
     // write one ifreq; the union's flags are what SIOCGIFFLAGS has just filled in.
     unsafe {
