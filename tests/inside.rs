@@ -59,6 +59,12 @@ pub(crate) fn namespaces_are_its_own(coracle: &Coracle) {
         assert_eq!(same, !named(kind), "the {kind} namespace: {told}");
     }
 
+    // The loopback device of a new network namespace is down until somebody brings it up.
+    let bundle = coracle.bundle().without_namespace("network");
+    let bundle = bundle.set("/linux/namespaces/-", coracle_tests::json!({"type": "network"}));
+    let told = look(coracle, bundle, "ifconfig lo");
+    assert!(told.contains("UP LOOPBACK RUNNING"), "{told}");
+
     let told = look(coracle, coracle.bundle(), "echo $$; cd /proc; ls -d [0-9]*");
     assert!(told.starts_with("1\n1\n"), "it is the first of its processes: {told}");
     assert!(told.lines().count() <= 3, "only itself and ls are there: {told}");
