@@ -3,10 +3,11 @@
 use std::ffi::CString;
 
 use super::around::Around;
+use super::mount::{Bind, Filesystem, FsOption, Mount, Source};
 use super::mount_options::Sorted;
 use super::namespaces::Namespaces;
 use super::origin::Origin;
-use super::step::{Action, Bind, Filesystem, FsOption, Mount, Source, Step};
+use super::step::{Action, Step};
 use super::{Host, cstring};
 use crate::cgroup;
 use crate::config::{self, NamespaceKind, Spec};

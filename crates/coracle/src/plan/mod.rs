@@ -8,6 +8,7 @@
 mod around;
 mod cgroup_mounts;
 mod devices;
+mod mount;
 mod mount_ids;
 mod mount_options;
 mod mounts;
@@ -26,15 +27,13 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
+pub use mount::{Bind, Filesystem, FsOption, Mount, MountIds, Remount, Source, SourceLink};
 pub use namespaces::{IdMap, IdMaps, Join, Namespaces};
 pub use net_devices::NetDevice;
 pub use origin::Origin;
 pub use process::{ExecPlan, Program, exec};
 pub use recipe::{Recipe, recipe};
-pub use step::{
-    Action, Attribute, Bind, Capabilities, Device, DeviceKind, Filesystem, FsOption, Identity,
-    Mount, MountIds, Remount, Scheduling, Source, SourceLink, Step,
-};
+pub use step::{Action, Attribute, Capabilities, Device, DeviceKind, Identity, Scheduling, Step};
 
 use crate::cgroup::{self, DeviceRule};
 use crate::config::{self, NamespaceKind, Spec};

@@ -2,9 +2,9 @@
 //! `idmap=uids=0-1000-10#10-2000-5;gids=…`, or those of the container.
 
 use super::around::Around;
+use super::mount::MountIds;
 use super::mount_options::{IdMapOption, Sorted};
 use super::namespaces::{IdMap, IdMaps};
-use super::step::MountIds;
 use crate::config::{self, IdMapping, NamespaceKind};
 use crate::error::{Error, Result};
 

@@ -2,7 +2,7 @@
 //! (runtime-spec config.md, "Linux mount options"; mount(8)).
 
 use super::cstring;
-use super::step::{FsOption, SourceLink};
+use super::mount::{FsOption, SourceLink};
 use crate::config::RootfsPropagation;
 use crate::error::Result;
 use crate::sys::mount::attr;

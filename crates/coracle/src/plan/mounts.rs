@@ -4,9 +4,10 @@ use std::ffi::CString;
 use std::path::Path;
 
 use super::around::Around;
+use super::mount::{Bind, Filesystem, FsOption, Mount, Remount, Source};
 use super::mount_options::{self, Sorted};
 use super::origin::Origin;
-use super::step::{Action, Bind, Filesystem, FsOption, Mount, Remount, Source, Step};
+use super::step::{Action, Step};
 use super::{cgroup_mounts, cstring, mount_ids, relative};
 use crate::config::{self, NamespaceKind};
 use crate::error::{Error, Result};

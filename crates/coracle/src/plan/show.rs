@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::step::{Action, FsOption, Source, attributes};
+use super::mount::{FsOption, Source, attributes};
+use super::step::Action;
 use super::{Plan, capability, namespaces};
 
 impl fmt::Display for Plan {
