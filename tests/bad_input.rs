@@ -203,7 +203,7 @@ fn programs_that_cannot_run() {
         ("no-such-program", "executable file not found in $PATH"),
         ("/no/such/program", "no such file or directory"),
         ("/etc/passwd", "permission denied"),
-        ("/etc", "is a directory"),
+        ("/etc", "permission denied: is a directory"),
         ("/etc/passwd/x", "not a directory"),
     ] {
         let bundle = coracle.bundle().args([program]);
@@ -299,7 +299,12 @@ fn strangers_in_the_state_directory() {
     fs::create_dir_all(state.join("nested/state.json")).unwrap();
     fs::write(state.join("a-file"), "hello").unwrap();
     symlink("/no/such/place", state.join("a-link")).unwrap();
-    symlink("/etc", state.join("outside")).unwrap();
+    let precious = coracle.path().join("precious");
+    fs::create_dir_all(precious.join("directory")).unwrap();
+    for file in ["state.json", "other", "directory/file"] {
+        fs::write(precious.join(file), "{}").unwrap();
+    }
+    symlink(&precious, state.join("outside")).unwrap();
     fs::create_dir(state.join("name with blanks")).unwrap();
 
     let listed = coracle.call(["list", "--quiet"]).output().succeeds().stdout;
@@ -317,8 +322,13 @@ fn strangers_in_the_state_directory() {
         coracle.call(["delete", "--force", id]).output().succeeds();
         assert!(!state.join(id).exists(), "{id}");
     }
-    coracle.call(["delete", "--force", "outside"]).output();
-    assert!(fs::exists("/etc/passwd").unwrap());
+    // What a link leads to is nobody's container: nothing of it is touched.
+    coracle.call(["state", "outside"]).output().fails().says("does not exist");
+    coracle.call(["delete", "outside"]).output().fails().says("does not exist");
+    coracle.call(["delete", "--force", "outside"]).output().succeeds();
+    for file in ["state.json", "other", "directory/file"] {
+        assert!(precious.join(file).exists(), "{file}");
+    }
     assert_eq!(coracle.status(bundle.id()), "running");
     coracle.delete(bundle.id());
 }

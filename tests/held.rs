@@ -47,6 +47,17 @@ impl Held {
         Self { pid: child().unwrap(), outer }
     }
 
+    /// Has whoever the command runs as make namespaces with these flags, an ordinary user in a user
+    /// namespace of its own, with the IDs of its containers.
+    pub(crate) fn of(coracle: &Coracle, flags: &[&str]) -> Self {
+        let own: &[&str] = match (coracle.user(), coracle.has_ids()) {
+            (None, _) => &[],
+            (_, true) => &["--user", "--map-root-user", "--map-auto"],
+            (_, false) => &["--user", "--map-root-user"],
+        };
+        Self::by(coracle.user().cloned(), &[own, flags].concat())
+    }
+
     /// Has root make namespaces with these flags, and a user namespace with the IDs of [`mapped`].
     pub(crate) fn mapped(flags: &[&str]) -> Self {
         let held = Self::by_root(&[&["--user"], flags].concat());
@@ -92,6 +103,21 @@ pub(crate) fn joining(bundle: Bundle, kind: &str, path: &str) -> Bundle {
     bundle.set("/linux/namespaces/-", json!({"type": kind, "path": path}))
 }
 
+/// Has a bundle join a namespace of this type, and for an ordinary user the user namespace that it
+/// belongs to: without that nobody but root may.
+pub(crate) fn joining_of(coracle: &Coracle, bundle: Bundle, kind: &str, held: &Held) -> Bundle {
+    joining(with_user_of(coracle, bundle, held), kind, &held.path(kind))
+}
+
+/// Has an ordinary user's bundle join the user namespace, whose mappings are there already.
+pub(crate) fn with_user_of(coracle: &Coracle, bundle: Bundle, held: &Held) -> Bundle {
+    if coracle.user().is_none() || bundle.config().pointer("/linux/uidMappings").is_none() {
+        return bundle;
+    }
+    let bundle = bundle.remove("/linux/uidMappings").remove("/linux/gidMappings");
+    joining(bundle, "user", &held.path("user"))
+}
+
 /// Has a bundle make a new namespace of this type.
 pub(crate) fn new(bundle: Bundle, kind: &str) -> Bundle {
     let bundle = bundle.without_namespace(kind);
@@ -100,6 +126,9 @@ pub(crate) fn new(bundle: Bundle, kind: &str) -> Bundle {
 
 /// A bundle with a new user namespace of 65,536 IDs, whose root file system is that root's.
 pub(crate) fn mapped(coracle: &Coracle) -> Bundle {
+    if coracle.user().is_some() {
+        return coracle.bundle().set("/root/readonly", false);
+    }
     let map = json!([{"containerID": 0, "hostID": 200_000, "size": 65536}]);
     let bundle = coracle
         .bundle()

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use coracle_tests::{Bundle, Coracle, Value, eventually, json, need};
+use coracle_tests::{Bundle, Coracle, Value, eventually, json};
 
 /// Those that run before the container is created, and those that run later, in order.
 const CREATING: [&str; 3] = ["prestart", "createRuntime", "createContainer"];
@@ -24,9 +24,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-#[test]
-fn they_run_in_the_listed_order() {
-    let coracle = need!(Coracle::as_root());
+fn they_run_in_the_listed_order(coracle: &Coracle) {
     let order = coracle.path().join("order");
     let mut bundle = coracle.bundle().sh("exit 0");
     for kind in CREATING.iter().chain(&["poststart", "poststop"]) {
@@ -45,9 +43,7 @@ fn they_run_in_the_listed_order() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn each_runs_in_its_namespaces_and_directory() {
-    let coracle = need!(Coracle::as_root());
+fn each_runs_in_its_namespaces_and_directory(coracle: &Coracle) {
     let look = |file: &str| {
         shell(&format!("(pwd; readlink /proc/self/ns/mnt; readlink /proc/self/ns/uts) > {file}"))
     };
@@ -76,9 +72,7 @@ fn each_runs_in_its_namespaces_and_directory() {
     assert_eq!(read(&bundle.rootfs().join("tmp/at")), inside);
 }
 
-#[test]
-fn the_state_has_the_process_as_each_sees_it() {
-    let coracle = need!(Coracle::as_root());
+fn the_state_has_the_process_as_each_sees_it(coracle: &Coracle) {
     let keep = |file: &str| shell(&format!("cat > {file}"));
     let outside = |kind: &str| coracle.path().join(format!("state.{kind}"));
     let mut bundle =
@@ -108,9 +102,7 @@ fn the_state_has_the_process_as_each_sees_it() {
     }
 }
 
-#[test]
-fn they_get_exactly_what_they_are_given() {
-    let coracle = need!(Coracle::as_root());
+fn they_get_exactly_what_they_are_given(coracle: &Coracle) {
     let file = coracle.path().join("given");
     // Name, arguments and environment as written, in their order, a name twice included; nothing
     // of the caller's: no descriptor, no blocked signal.
@@ -150,9 +142,7 @@ fn they_get_exactly_what_they_are_given() {
     coracle.run(&bundle).succeeds();
 }
 
-#[test]
-fn one_need_not_read_the_state_nor_end_what_it_starts() {
-    let coracle = need!(Coracle::as_root());
+fn one_need_not_read_the_state_nor_end_what_it_starts(coracle: &Coracle) {
     let big = "x".repeat(200_000);
     let bundle = coracle.bundle().sh("exit 0").set("/annotations/big", big);
     let bundle = with(bundle, "createRuntime", shell("exec 0<&-; exit 0"));
@@ -165,9 +155,7 @@ fn one_need_not_read_the_state_nor_end_what_it_starts() {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
-#[test]
-fn one_that_takes_too_long_is_ended_with_what_it_started() {
-    let coracle = need!(Coracle::as_root());
+fn one_that_takes_too_long_is_ended_with_what_it_started(coracle: &Coracle) {
     for kind in CREATING {
         let pids = coracle.path().join(format!("pids.{kind}"));
         let script = format!(
@@ -189,9 +177,7 @@ fn one_that_takes_too_long_is_ended_with_what_it_started() {
     }
 }
 
-#[test]
-fn a_failing_one_stops_and_undoes_the_container_and_poststop_runs() {
-    let coracle = need!(Coracle::as_root());
+fn a_failing_one_stops_and_undoes_the_container_and_poststop_runs(coracle: &Coracle) {
     let file = coracle.path().join("poststop");
     let script = format!("cat > {}", file.display());
     let check = |kind: &str| {
@@ -223,9 +209,7 @@ fn a_failing_one_stops_and_undoes_the_container_and_poststop_runs() {
     }
 }
 
-#[test]
-fn poststop_follows_whatever_made_the_creation_fail() {
-    let coracle = need!(Coracle::as_root());
+fn poststop_follows_whatever_made_the_creation_fail(coracle: &Coracle) {
     let file = coracle.path().join("poststop");
     let bundle = coracle.bundle().args(["no-such-program"]);
     let bundle = with(bundle, "createRuntime", shell("exit 0"));
@@ -236,9 +220,7 @@ fn poststop_follows_whatever_made_the_creation_fail() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn a_failing_poststop_is_only_warned_of() {
-    let coracle = need!(Coracle::as_root());
+fn a_failing_poststop_is_only_warned_of(coracle: &Coracle) {
     let file = coracle.path().join("second");
     let bundle = with(coracle.bundle().sh("exit 0"), "poststop", shell("echo bad >&2; exit 4"));
     let bundle = with(bundle, "poststop", shell(&format!("echo ran > {}", file.display())));
@@ -246,4 +228,17 @@ fn a_failing_poststop_is_only_warned_of() {
     assert!(told.stderr.contains("warning: ") && told.stderr.contains("bad"), "{}", told.stderr);
     assert_eq!(read(&file), "ran\n");
     coracle.assert_nothing_left();
+}
+
+coracle_tests::tests! {
+    as_root, as_ranged_user, as_single_user =>
+        they_run_in_the_listed_order,
+        each_runs_in_its_namespaces_and_directory,
+        the_state_has_the_process_as_each_sees_it,
+        they_get_exactly_what_they_are_given,
+        one_need_not_read_the_state_nor_end_what_it_starts,
+        one_that_takes_too_long_is_ended_with_what_it_started,
+        a_failing_one_stops_and_undoes_the_container_and_poststop_runs,
+        poststop_follows_whatever_made_the_creation_fail,
+        a_failing_poststop_is_only_warned_of;
 }

@@ -7,29 +7,34 @@ mod held;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use coracle_tests::{Bundle, Call, Coracle, Pty, User, json, need};
+use coracle_tests::{Call, Coracle, Pty, User, Value, json, need};
 use held::{Held, joining, look, mapped};
 
-#[test]
-fn a_mapped_root_has_a_whole_container() {
-    let coracle = need!(Coracle::as_root());
+fn a_mapped_root_has_a_whole_container(coracle: &Coracle) {
     let script = "cat /proc/self/uid_map /proc/self/setgroups; id -u; id -G; touch /tmp/own; \
                   stat -c '%n %u %t:%T' /dev/null /dev/zero; ls -d /proc/1 /sys/kernel; \
                   cat /proc/sys/kernel/hostname > /dev/null; ls -ldn /proc/1 | awk '{print $3}'";
-    let bundle = mapped(&coracle).set("/process/user/additionalGids", json!([5, 1000]));
+    let bundle = mapped(coracle).set("/process/user/additionalGids", json!([5, 1000]));
     let file = bundle.rootfs().join("tmp/own");
-    let told = look(&coracle, bundle, script);
-    let lines: Vec<&str> = told.lines().collect();
-    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["0", "200000", "65536"]);
-    assert_eq!(lines[1..4], ["allow", "0", "0 5 1000"]);
+    let map = bundle.config()["linux"]["uidMappings"].clone();
+    let [first, groups] = ["uidMappings", "gidMappings"]
+        .map(|list| bundle.config()["linux"][list][0]["hostID"].as_u64().unwrap());
+    let told = look(coracle, bundle, script);
+    let mut lines: Vec<&str> = told.lines().collect();
+    for range in map.as_array().unwrap() {
+        let line: Vec<&str> = lines.remove(0).split_whitespace().collect();
+        let wanted = ["containerID", "hostID", "size"].map(|field| range[field].to_string());
+        assert_eq!(line, wanted);
+    }
+    assert_eq!(lines[..3], ["allow", "0", "0 5 1000"]);
     let rest = ["/dev/null 65534 1:3", "/dev/zero 65534 1:5", "/proc/1", "/sys/kernel", "0"];
-    assert_eq!(lines[4..], rest);
+    assert_eq!(lines[3..], rest);
     let of = fs::metadata(file).unwrap();
-    assert_eq!((of.uid(), of.gid()), (200_000, 200_000));
+    assert_eq!((u64::from(of.uid()), u64::from(of.gid())), (first, groups));
     coracle.assert_nothing_left();
 
     // A terminal belongs to its user.
-    let bundle = mapped(&coracle)
+    let bundle = mapped(coracle)
         .set("/process/user", json!({"uid": 1000, "gid": 1000}))
         .set("/process/terminal", true)
         .sh("tty; stat -c %u $(tty); exit 3");
@@ -40,54 +45,76 @@ fn a_mapped_root_has_a_whole_container() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn whoever_is_root_the_process_can_be_adjusted() {
-    let told = |coracle: &Coracle, bundle: Bundle| {
-        let bundle = bundle.set("/process/oomScoreAdj", 500);
-        look(coracle, bundle, "cat /proc/self/oom_score_adj")
+fn whoever_is_root_the_process_can_be_adjusted(coracle: &Coracle) {
+    let held = match coracle.user() {
+        None => Held::mapped(&["--net"]),
+        Some(_) => Held::of(coracle, &["--net"]),
     };
-    let coracle = need!(Coracle::as_root());
-    assert_eq!(told(&coracle, mapped(&coracle)), "500\n");
-    let held = Held::mapped(&["--net"]);
-    let joined = joining(mapped(&coracle), "user", &held.path("user"));
-    assert_eq!(told(&coracle, joined), "500\n");
-    let coracle = need!(Coracle::as_user());
-    assert_eq!(told(&coracle, coracle.bundle()), "500\n");
+    let joined = joining(mapped(coracle), "user", &held.path("user"));
+    for bundle in [mapped(coracle), held::with_user_of(coracle, joined, &held)] {
+        let bundle = bundle.set("/process/oomScoreAdj", 500);
+        assert_eq!(look(coracle, bundle, "cat /proc/self/oom_score_adj"), "500\n");
+    }
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn several_ranges_are_mapped() {
-    let coracle = need!(Coracle::as_root());
-    let map = json!([
-        {"containerID": 0, "hostID": 300_000, "size": 10},
-        {"containerID": 1000, "hostID": 400_000, "size": 1},
-        {"containerID": 65534, "hostID": 500_000, "size": 2},
-    ]);
-    let bundle = mapped(&coracle)
-        .set("/linux/uidMappings", map.clone())
-        .set("/linux/gidMappings", map)
+fn several_ranges_are_mapped(coracle: &Coracle) {
+    // Of root any; of a user its own id and its subordinate ones.
+    let starts = match coracle.user() {
+        None => [[300_000, 400_000, 500_000]; 2],
+        Some(user) => [("subuid", user.uid), ("subgid", user.gid)].map(|(file, own)| {
+            let (first, count) = user.subordinate_ids(file).unwrap();
+            assert!(count > 100, "a range of {count}");
+            [first + 50, own, first + 7]
+        }),
+    };
+    let map = |[low, middle, high]: [u32; 3]| {
+        json!([
+            {"containerID": 0, "hostID": low, "size": 10},
+            {"containerID": 1000, "hostID": middle, "size": 1},
+            {"containerID": 65534, "hostID": high, "size": 2},
+        ])
+    };
+    let bundle = coracle.bundle();
+    let bundle = if coracle.user().is_some() {
+        bundle
+    } else {
+        bundle.set("/linux/namespaces/-", json!({"type": "user"}))
+    };
+    let bundle = bundle
+        .set("/root/readonly", false)
+        .set("/linux/uidMappings", map(starts[0]))
+        .set("/linux/gidMappings", map(starts[1]))
         .set("/process/user", json!({"uid": 1000, "gid": 65535, "additionalGids": [9]}));
-    Call::new(["chown", "-R", "300000:300000"]).args([bundle.rootfs()]).output().succeeds();
+    if coracle.user().is_none() {
+        Call::new(["chown", "-R", "300000:300000"]).args([bundle.rootfs()]).output().succeeds();
+    }
     Call::new(["chmod", "777"]).args([bundle.rootfs().join("tmp")]).output().succeeds();
     let file = bundle.rootfs().join("tmp/own");
     let told =
-        look(&coracle, bundle, "id -u; id -g; id -G; touch /tmp/own; wc -l < /proc/self/uid_map");
+        look(coracle, bundle, "id -u; id -g; id -G; touch /tmp/own; wc -l < /proc/self/uid_map");
     assert_eq!(told, "1000\n65535\n65535 9\n3\n");
     let of = fs::metadata(file).unwrap();
-    assert_eq!((of.uid(), of.gid()), (400_000, 500_001));
+    assert_eq!((of.uid(), of.gid()), (starts[0][1], starts[1][2] + 1));
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn root_need_not_be_mapped() {
-    let coracle = need!(Coracle::as_user());
+fn root_need_not_be_mapped(coracle: &Coracle) {
     let user: User = coracle.user().unwrap().clone();
-    let map = |own: u32| json!([{"containerID": 1000, "hostID": own, "size": 1}]);
+    let map = |own: u32, file: &str| {
+        let mut map = json!([{"containerID": 1000, "hostID": own, "size": 1}]);
+        if coracle.has_ids() {
+            let (first, _) = user.subordinate_ids(file).unwrap();
+            map.as_array_mut().unwrap().push(json!(
+                {"containerID": 1001, "hostID": first, "size": 10}
+            ));
+        }
+        map
+    };
     let bundle = coracle
         .bundle()
-        .set("/linux/uidMappings", map(user.uid))
-        .set("/linux/gidMappings", map(user.gid))
+        .set("/linux/uidMappings", map(user.uid, "subuid"))
+        .set("/linux/gidMappings", map(user.gid, "subgid"))
         .set("/process/user", json!({"uid": 1000, "gid": 1000}));
     // They would belong to a group that is not there.
     let bundle = bundle.set(
@@ -97,18 +124,16 @@ fn root_need_not_be_mapped() {
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
         ]),
     );
-    assert_eq!(look(&coracle, bundle, "id -u; id -g"), "1000\n1000\n");
+    assert_eq!(look(coracle, bundle, "id -u; id -g"), "1000\n1000\n");
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn wrong_mappings_are_told_with_their_place() {
-    let coracle = need!(Coracle::as_root());
-    let range = |inside: u32, outside: u32, size: u32| json!({"containerID": inside, "hostID": outside, "size": size});
+fn range(inside: u32, outside: u32, size: u32) -> Value {
+    json!({"containerID": inside, "hostID": outside, "size": size})
+}
+
+fn wrong_mappings_are_told_with_their_place(coracle: &Coracle) {
     let too_many: Vec<_> = (0..341).map(|index| range(index, index + 100_000, 1)).collect();
-    let too_long: Vec<_> = (0..200)
-        .map(|index| range(1_000_000_000 + index * 2, 2_000_000_000 + index * 2, 1))
-        .collect();
     for (map, place) in [
         (json!([range(0, 100_000, 10), range(5, 200_000, 10)]), "/linux/uidMappings/1"),
         (json!([range(0, 100_000, 10), range(10, 100_009, 10)]), "/linux/uidMappings/1"),
@@ -117,25 +142,39 @@ fn wrong_mappings_are_told_with_their_place() {
         (json!([range(1, 100_000, 10)]), "/process/user/uid"),
         (json!(too_many), "/linux/uidMappings"),
     ] {
-        let bundle = mapped(&coracle).set("/linux/uidMappings", map);
-        let told = coracle.run(&bundle).fails();
-        assert!(told.stderr.contains(place), "{place}: {told:?}");
+        let bundle = mapped(coracle).set("/linux/uidMappings", map);
+        coracle.run(&bundle).fails().says(place);
     }
+    coracle.assert_nothing_left();
+}
+
+#[test]
+fn a_map_may_be_too_long_for_the_kernel() {
+    let coracle = need!(Coracle::as_root());
+    let too_long: Vec<_> = (0..200)
+        .map(|index| range(1_000_000_000 + index * 2, 2_000_000_000 + index * 2, 1))
+        .collect();
     let bundle = mapped(&coracle)
         .set("/linux/uidMappings", too_long)
         .set("/process/user/uid", 1_000_000_000);
-    let told = coracle.run(&bundle).fails();
-    assert!(told.stderr.contains("the id map is too long"), "{told:?}");
+    coracle.run(&bundle).fails().says("the id map is too long");
     coracle.assert_nothing_left();
+}
 
-    // What is not the user's to map.
-    let coracle = need!(Coracle::as_user());
+/// Another's ids, and more than the range that is the user's.
+fn what_is_not_the_user_s_to_map_is_told(coracle: &Coracle) {
     let user = coracle.user().unwrap();
     let (first, count) = need!(user.subordinate_ids("subuid"));
-    let map = json!([range(0, user.uid, 1), range(1, first, count), range(count + 1, 5, 1)]);
-    let told = coracle.run(&coracle.bundle().set("/linux/uidMappings", map)).fails();
-    assert!(told.stderr.contains("/linux/uidMappings/2"), "{told:?}");
-    coracle.assert_nothing_left();
+    let beyond = json!([range(0, user.uid, 1), range(1, first, count), range(count + 1, 5, 1)]);
+    for (map, place) in [
+        (beyond, "/linux/uidMappings/2"),
+        (json!([range(0, user.uid, 1), range(1, 1, 10)]), "/linux/uidMappings/1"),
+        (json!([range(0, 0, 1)]), "/linux/uidMappings"),
+    ] {
+        let bundle = coracle.bundle().set("/linux/uidMappings", map).sh("exit 0");
+        coracle.run(&bundle).fails().says(place).says("help: ").says("/etc/subuid");
+        coracle.assert_nothing_left();
+    }
 }
 
 #[test]
@@ -148,7 +187,7 @@ fn root_of_a_user_namespace_maps_what_is_mapped_there() {
     let host = Held::by(Some(user.clone()), &["--user", "--map-root-user", "--map-auto"]);
     let pid = host.pid().to_string();
     let inside = ["nsenter", "--user", "--target", &pid];
-    let run = |map: coracle_tests::Value| {
+    let run = |map: Value| {
         let bundle = coracle
             .bundle()
             .set("/linux/uidMappings", map.clone())
@@ -172,9 +211,7 @@ fn root_of_a_user_namespace_maps_what_is_mapped_there() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn without_newuidmap_it_is_told_what_to_install() {
-    let coracle = need!(Coracle::as_user());
+fn without_newuidmap_it_is_told_what_to_install(coracle: &Coracle) {
     let user = coracle.user().unwrap();
     let (first, _) = need!(user.subordinate_ids("subuid"));
     let map = json!([
@@ -183,27 +220,39 @@ fn without_newuidmap_it_is_told_what_to_install() {
     ]);
     let bundle = coracle.bundle().set("/linux/uidMappings", map).sh("exit 0");
     let told = coracle.with_bundle("run", &bundle, &[]).env("PATH", "/nowhere").output().fails();
-    assert!(told.stderr.contains("uidmap") && told.stderr.contains("/linux/uidMappings"));
+    // Those of groups come first.
+    let place = if coracle.has_ids() { "/linux/gidMappings" } else { "/linux/uidMappings" };
+    told.says(place).says("help: ").says("uidmap");
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn groups_that_cannot_be_dropped_are_told() {
-    let coracle = need!(Coracle::as_user());
+fn groups_that_cannot_be_dropped_are_told(coracle: &Coracle) {
     let bundle = coracle.bundle().set("/process/user/additionalGids", json!([0]));
     let told = coracle.run(&bundle).fails();
     assert!(told.stderr.contains("/process/user/additionalGids"), "{told:?}");
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn a_user_s_groups_do_not_come_along() {
-    let coracle = need!(Coracle::as_user());
-    let flags = ["--user", "--map-root-user", "--net"];
-    let held = Held::by(coracle.user().cloned(), &flags);
-    let bundle = joining(coracle.bundle(), "user", &held.path("user"));
-    let bundle = bundle.remove("/linux/uidMappings").remove("/linux/gidMappings");
-    // setgroups is forbidden there, and that is no reason to fail.
-    assert_eq!(look(&coracle, bundle, "cat /proc/self/setgroups; id -u"), "deny\n0\n");
+fn a_user_s_groups_do_not_come_along(coracle: &Coracle) {
+    let held = Held::of(coracle, &["--net"]);
+    let bundle = held::with_user_of(coracle, coracle.bundle(), &held);
+    // With one id setgroups is forbidden there, and that is no reason to fail.
+    let groups = if coracle.has_ids() { "allow\n0\n0\n" } else { "deny\n0\n0\n" };
+    assert_eq!(look(coracle, bundle, "cat /proc/self/setgroups; id -u; id -G"), groups);
     coracle.assert_nothing_left();
+}
+
+coracle_tests::tests! {
+    as_root, as_ranged_user =>
+        a_mapped_root_has_a_whole_container,
+        several_ranges_are_mapped;
+    as_root, as_ranged_user, as_single_user =>
+        whoever_is_root_the_process_can_be_adjusted,
+        wrong_mappings_are_told_with_their_place;
+    as_ranged_user, as_single_user =>
+        root_need_not_be_mapped,
+        what_is_not_the_user_s_to_map_is_told,
+        without_newuidmap_it_is_told_what_to_install,
+        a_user_s_groups_do_not_come_along;
+    as_single_user => groups_that_cannot_be_dropped_are_told;
 }

@@ -270,6 +270,11 @@ pub(crate) fn the_process_is_as_described(coracle: &Coracle) {
     let bundle = coracle.bundle().set("/process/env", given.to_vec());
     assert_eq!(environment(bundle), given);
 
+    // The last of each name counts, and a home that is empty is looked up.
+    let given = vec!["A=1", "HOME=/x", "PATH=/no", "A=2", "HOME=", "PATH=/bin"];
+    let bundle = coracle.bundle().set("/process/env", given);
+    assert_eq!(environment(bundle), ["A=2", "HOME=/root", "PATH=/bin"]);
+
     let bundle = coracle.bundle().set("/process/oomScoreAdj", 500);
     assert_eq!(look(coracle, bundle, "cat /proc/self/oom_score_adj"), "500\n");
 

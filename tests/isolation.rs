@@ -11,76 +11,31 @@ use std::path::Path;
 use coracle_tests::{
     Bundle, Coracle, Needs, controllers, eventually, has_controller, json, need, of_process,
 };
-use inside::{look, mount_on, mounts};
+use inside::{
+    a_life_is_lived, capabilities_are_limited, default_devices_are_there, look,
+    masked_paths_are_empty, mount_on, mounts, names_are_its_own, namespaces_are_its_own,
+    no_mount_is_there_uncalled_for, read_only_paths_are, the_old_root_is_gone,
+    the_process_is_as_described, the_root_is_read_only_or_not,
+};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 
-#[test]
-fn namespaces_are_its_own() {
-    inside::namespaces_are_its_own(&need!(Coracle::as_root()));
+/// A bundle with a network namespace: an ordinary user's template has the host's.
+fn with_network(coracle: &Coracle) -> Bundle {
+    let bundle = coracle.bundle().without_namespace("network");
+    bundle.set("/linux/namespaces/-", json!({"type": "network"}))
 }
 
-#[test]
-fn a_life_is_lived() {
-    inside::a_life_is_lived(&need!(Coracle::as_root()));
-    inside::a_life_is_lived(&need!(Coracle::on_cgroup2()));
+fn the_network_is_its_own(coracle: &Coracle) {
+    let told = look(coracle, with_network(coracle), "tail -n +3 /proc/net/dev");
+    assert!(told.trim_start().starts_with("lo:"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    // An ordinary user's template has the host's sysfs.
+    if coracle.user().is_none() {
+        assert_eq!(look(coracle, coracle.bundle(), "ls /sys/class/net"), "lo\n");
+    }
 }
 
-#[test]
-fn the_network_is_its_own() {
-    let coracle = need!(Coracle::as_root());
-    let told = look(&coracle, coracle.bundle(), "ls /sys/class/net; tail -n +3 /proc/net/dev");
-    assert!(told.starts_with("lo\n"), "{told}");
-    assert_eq!(told.lines().count(), 2, "{told}");
-}
-
-#[test]
-fn the_old_root_is_gone() {
-    inside::the_old_root_is_gone(&need!(Coracle::as_root()));
-}
-
-#[test]
-fn no_mount_is_there_uncalled_for() {
-    inside::no_mount_is_there_uncalled_for(&need!(Coracle::as_root()));
-}
-
-#[test]
-fn default_devices_are_there() {
-    inside::default_devices_are_there(&need!(Coracle::as_root()));
-}
-
-#[test]
-fn masked_paths_are_empty() {
-    inside::masked_paths_are_empty(&need!(Coracle::as_root()));
-}
-
-#[test]
-fn read_only_paths_are() {
-    inside::read_only_paths_are(&need!(Coracle::as_root()));
-}
-
-#[test]
-fn the_root_is_read_only_or_not() {
-    inside::the_root_is_read_only_or_not(&need!(Coracle::as_root()));
-}
-
-#[test]
-fn names_are_its_own() {
-    inside::names_are_its_own(&need!(Coracle::as_root()));
-}
-
-#[test]
-fn capabilities_are_limited() {
-    inside::capabilities_are_limited(&need!(Coracle::as_root()));
-}
-
-#[test]
-fn the_process_is_as_described() {
-    inside::the_process_is_as_described(&need!(Coracle::as_root()));
-}
-
-#[test]
-fn capabilities_of_an_ordinary_user_inside() {
-    let coracle = need!(Coracle::as_root());
+fn capabilities_of_an_ordinary_user_inside(coracle: &Coracle) {
     let sets = json!({
         "bounding": ["CAP_CHOWN", "CAP_KILL", "CAP_SETUID"],
         "permitted": ["CAP_CHOWN", "CAP_KILL"],
@@ -96,23 +51,21 @@ fn capabilities_of_an_ordinary_user_inside() {
     let expected = "CapInh:\t0000000000000021\nCapPrm:\t0000000000000020\n\
                     CapEff:\t0000000000000020\nCapBnd:\t00000000000000a1\n\
                     CapAmb:\t0000000000000020\n";
-    assert_eq!(look(&coracle, bundle, "grep ^Cap /proc/self/status"), expected);
+    assert_eq!(look(coracle, bundle, "grep ^Cap /proc/self/status"), expected);
 }
 
-#[test]
-fn the_user_is_as_described() {
-    let coracle = need!(Coracle::as_root());
+fn the_user_is_as_described(coracle: &Coracle) {
     let script = "id -u; id -g; id -G; umask; echo $HOME; touch /tmp/own; \
                   stat -c '%u %g %a' /tmp/own; echo > /etc/passwd || echo refused";
     let user = json!({"uid": 1000, "gid": 1000, "additionalGids": [5, 77], "umask": 63});
     let bundle = coracle.bundle().set("/process/user", user).set("/root/readonly", false);
-    let told = look(&coracle, bundle, &format!("{{ {script}; }} 2>/dev/null"));
+    let told = look(coracle, bundle, &format!("{{ {script}; }} 2>/dev/null"));
     assert_eq!(told, "1000\n1000\n1000 5 77\n0077\n/home\n1000 1000 600\nrefused\n");
 
     // Nobody that /etc/passwd knows.
     let user = json!({"uid": 4242, "gid": 4343});
     let bundle = coracle.bundle().set("/process/user", user);
-    let told = look(&coracle, bundle, "id -u; id -g; id -G; echo $HOME");
+    let told = look(coracle, bundle, "id -u; id -g; id -G; echo $HOME");
     assert_eq!(told, "4242\n4343\n4343\n/\n");
 }
 
@@ -162,9 +115,7 @@ fn default_mounts_are_exact_on_cgroup2() {
     assert_eq!(mount_on(&mounts, "/sys/fs/cgroup").kind, "cgroup2");
 }
 
-#[test]
-fn mounts_are_made_in_order() {
-    let coracle = need!(Coracle::as_root());
+fn mounts_are_made_in_order(coracle: &Coracle) {
     let source = coracle.path().join("source");
     fs::create_dir_all(source.join("below")).unwrap();
     let bind =
@@ -172,17 +123,17 @@ fn mounts_are_made_in_order() {
     let over = json!({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"});
     let look = |first: &serde_json::Value, second: &serde_json::Value| {
         let bundle = coracle.bundle().set("/mounts/-", first.clone());
-        look(&coracle, bundle.set("/mounts/-", second.clone()), "ls /tmp")
+        look(coracle, bundle.set("/mounts/-", second.clone()), "ls /tmp")
     };
     assert_eq!(look(&over, &bind), "below\n");
     assert_eq!(look(&bind, &over), "");
 }
 
-#[test]
-fn mount_options_become_flags() {
-    let coracle = need!(Coracle::as_root());
+fn mount_options_become_flags(coracle: &Coracle) {
     let source = coracle.path().join("source");
     fs::create_dir_all(&source).unwrap();
+    // Else it would have what the mount of temporary files has.
+    mount("tmpfs", &source, "tmpfs", MountFlags::empty(), None).unwrap();
     fs::write(source.join("file"), "from outside").unwrap();
     let bind =
         |options: &[&str]| json!({"destination": "/mnt/x", "source": source, "options": options});
@@ -199,25 +150,23 @@ fn mount_options_become_flags() {
         (tmpfs(&["noatime", "nodiratime"]), "rw,noatime,nodiratime"),
     ] {
         let bundle = coracle.bundle().set("/mounts/-", mount.clone());
-        let mounts = mounts(&coracle, bundle);
+        let mounts = mounts(coracle, bundle);
         assert_eq!(mount_on(&mounts, "/mnt/x").options, options, "{mount}");
     }
     let bundle = coracle.bundle().set("/mounts/-", bind(&["bind", "ro"]));
-    assert_eq!(look(&coracle, bundle, "cat /mnt/x/file"), "from outside");
+    assert_eq!(look(coracle, bundle, "cat /mnt/x/file"), "from outside");
     let bundle = coracle.bundle().set("/mounts/-", tmpfs(&["size=4k", "mode=700"]));
-    let mounts = mounts(&coracle, bundle);
+    let mounts = mounts(coracle, bundle);
     let mount = mount_on(&mounts, "/mnt/x");
     assert!(mount.has("size=4k") && mount.has("mode=700"), "{mount:?}");
 }
 
-#[test]
-fn one_file_can_be_bound() {
-    let coracle = need!(Coracle::as_root());
+fn one_file_can_be_bound(coracle: &Coracle) {
     let file = coracle.path().join("hosts");
     fs::write(&file, "the host's").unwrap();
     let bind = json!({"destination": "/etc/hosts", "source": file, "options": ["bind", "ro"]});
     let bundle = coracle.bundle().set("/mounts/-", bind);
-    assert_eq!(look(&coracle, bundle, "cat /etc/hosts"), "the host's");
+    assert_eq!(look(coracle, bundle, "cat /etc/hosts"), "the host's");
 }
 
 /// Makes a directory a shared mount, as most of a host's are.
@@ -229,10 +178,8 @@ fn shared(coracle: &Coracle, name: &str) -> std::path::PathBuf {
     path
 }
 
-#[test]
-fn mounts_come_in_but_never_go_out() {
-    let coracle = need!(Coracle::as_root());
-    let source = shared(&coracle, "shared");
+fn mounts_come_in_but_never_go_out(coracle: &Coracle) {
+    let source = shared(coracle, "shared");
     for name in ["later", "own"] {
         fs::create_dir(source.join(name)).unwrap();
     }
@@ -256,10 +203,8 @@ fn mounts_come_in_but_never_go_out() {
     running.wait().exits(0);
 }
 
-#[test]
-fn a_shared_mount_shares_both_ways() {
-    let coracle = need!(Coracle::as_root());
-    let source = shared(&coracle, "shared");
+fn a_shared_mount_shares_both_ways(coracle: &Coracle) {
+    let source = shared(coracle, "shared");
     fs::create_dir(source.join("own")).unwrap();
     let mount = json!({"destination": "/mnt", "source": source, "options": ["rbind", "rshared"]});
     // As engines do it: all else but this mount would have been made a slave before.
@@ -274,11 +219,9 @@ fn a_shared_mount_shares_both_ways() {
     assert!(host.contains(&format!("{}/own", source.display())), "{host}");
 }
 
-#[test]
-fn the_root_s_propagation_is_slave_unless_told() {
-    let coracle = need!(Coracle::as_root());
+fn the_root_s_propagation_is_slave_unless_told(coracle: &Coracle) {
     // A root file system on a shared mount, as on most hosts.
-    let place = shared(&coracle, "shared");
+    let place = shared(coracle, "shared");
     let on_shared = |bundle: Bundle, name: &str| {
         let root = place.join(name);
         fs::create_dir(&root).unwrap();
@@ -286,7 +229,7 @@ fn the_root_s_propagation_is_slave_unless_told() {
         coracle.watch(root.clone());
         bundle.set("/root/path", root.to_str().unwrap())
     };
-    let propagation = |bundle: Bundle| mount_on(&mounts(&coracle, bundle), "/").propagation.clone();
+    let propagation = |bundle: Bundle| mount_on(&mounts(coracle, bundle), "/").propagation.clone();
     let default = propagation(on_shared(coracle.bundle(), "default"));
     assert!(!default.contains("shared:"), "{default}");
     let bundle = coracle.bundle().set("/linux/rootfsPropagation", "shared");
@@ -296,9 +239,7 @@ fn the_root_s_propagation_is_slave_unless_told() {
     assert_eq!(propagation(on_shared(bundle, "private")), "");
 }
 
-#[test]
-fn nothing_is_mounted_on_a_host_that_shares_all() {
-    let coracle = need!(Coracle::as_root());
+fn nothing_is_mounted_on_a_host_that_shares_all(coracle: &Coracle) {
     let bundle = coracle.bundle().sh("exit 0");
     // The whole tree is shared in there, which is how systemd sets a host up.
     let script = "cat /proc/self/mountinfo; \"$@\" >&2 && cat /proc/self/mountinfo";
@@ -314,9 +255,7 @@ fn nothing_is_mounted_on_a_host_that_shares_all() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn devices_asked_for_are_made() {
-    let coracle = need!(Coracle::as_root());
+fn devices_asked_for_are_made(coracle: &Coracle) {
     let device = json!({
         "path": "/dev/sub/mine", "type": "c", "major": 1, "minor": 5,
         "fileMode": 0o640, "uid": 1000, "gid": 5,
@@ -324,7 +263,7 @@ fn devices_asked_for_are_made() {
     let pipe = json!({"path": "/dev/pipe", "type": "p", "fileMode": 0o600});
     let bundle = coracle.bundle().set("/linux/devices/-", device).set("/linux/devices/-", pipe);
     let script = "stat -c '%F %t:%T %a %u:%g' /dev/sub/mine; stat -c '%F %a' /dev/pipe";
-    assert_eq!(look(&coracle, bundle, script), "character special file 1:5 640 1000:5\nfifo 600\n");
+    assert_eq!(look(coracle, bundle, script), "character special file 1:5 640 1000:5\nfifo 600\n");
 }
 
 /// Device rules hold against a process that may make any node.
@@ -404,23 +343,20 @@ fn the_cgroup_is_its_own_on_cgroup2() {
     the_cgroup_is_its_own(&need!(Coracle::on_cgroup2()), true);
 }
 
-#[test]
-fn cgroups_below_the_container_s_go_too() {
-    let coracle = need!(Coracle::as_root());
+fn cgroups_below_the_container_s_go_too(coracle: &Coracle) {
     let bundle = coracle.bundle().sh("sleep 1000");
     coracle.start(&bundle);
     for (_, cgroup) in controllers(coracle.pid(bundle.id())) {
         if cgroup.ends_with(bundle.id()) {
             fs::create_dir_all(cgroup.join("below/deeper")).unwrap();
+            coracle.give(&cgroup.join("below"));
         }
     }
     coracle.delete(bundle.id());
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn resources_are_limited() {
-    let coracle = need!(Coracle::as_root());
+fn resources_are_limited(coracle: &Coracle) {
     let bundle = coracle.bundle().sh("sleep 1000");
     let mut bundle = bundle;
     let mut expected = Vec::new();
@@ -454,21 +390,16 @@ fn resources_are_limited() {
     coracle.delete(bundle.id());
 }
 
-#[test]
-fn kernel_parameters_and_the_oom_score_are_set() {
-    let coracle = need!(Coracle::as_root());
-    let bundle = coracle
-        .bundle()
+fn kernel_parameters_and_the_oom_score_are_set(coracle: &Coracle) {
+    let bundle = with_network(coracle)
         .set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1", "kernel.shmmni": "42"}))
         .set("/process/oomScoreAdj", 321);
     let script =
         "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/shmmni /proc/self/oom_score_adj";
-    assert_eq!(look(&coracle, bundle, script), "1\n42\n321\n");
+    assert_eq!(look(coracle, bundle, script), "1\n42\n321\n");
 }
 
-#[test]
-fn a_namespace_can_be_joined() {
-    let coracle = need!(Coracle::as_root());
+fn a_namespace_can_be_joined(coracle: &Coracle) {
     let first = coracle.bundle().sh("hostname of-the-first; sleep 1000").set("/hostname", "first");
     coracle.start(&first);
     let pid = coracle.pid(first.id());
@@ -480,7 +411,7 @@ fn a_namespace_can_be_joined() {
         );
     }
     let told = look(
-        &coracle,
+        coracle,
         second,
         "cd /proc/self/ns; for n in net ipc uts pid; do readlink $n; done; hostname",
     );
@@ -492,4 +423,39 @@ fn a_namespace_can_be_joined() {
     assert_eq!(told, expected + "first\n");
     coracle.delete(first.id());
     eventually("all is gone", || coracle.leftovers().is_empty());
+}
+
+coracle_tests::tests! {
+    as_root, as_ranged_user, as_single_user =>
+        namespaces_are_its_own,
+        the_old_root_is_gone,
+        no_mount_is_there_uncalled_for,
+        default_devices_are_there,
+        masked_paths_are_empty,
+        read_only_paths_are,
+        the_root_is_read_only_or_not,
+        names_are_its_own,
+        capabilities_are_limited,
+        the_process_is_as_described,
+        the_network_is_its_own,
+        mounts_are_made_in_order,
+        one_file_can_be_bound,
+        mounts_come_in_but_never_go_out,
+        the_root_s_propagation_is_slave_unless_told,
+        kernel_parameters_and_the_oom_score_are_set;
+    as_root, as_ranged_user =>
+        capabilities_of_an_ordinary_user_inside,
+        the_user_is_as_described;
+    as_root, as_delegated_user, as_delegated_single_user =>
+        cgroups_below_the_container_s_go_too,
+        resources_are_limited;
+    as_root =>
+        mount_options_become_flags,
+        a_shared_mount_shares_both_ways,
+        nothing_is_mounted_on_a_host_that_shares_all,
+        devices_asked_for_are_made,
+        a_namespace_can_be_joined;
+    as_root, on_cgroup2, as_ranged_user, as_single_user, as_delegated_user,
+    as_delegated_single_user, as_delegated_user_on_cgroup2, as_delegated_single_user_on_cgroup2 =>
+        a_life_is_lived;
 }

@@ -5,14 +5,12 @@
 
 use std::fs;
 
-use coracle_tests::{Coracle, Signal, Value, eventually, json, need, processes_rooted_at};
+use coracle_tests::{Coracle, Signal, Value, eventually, json, processes_rooted_at};
 
 /// Goes on until it is killed; TERM does it.
 const ENDLESS: &str = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done";
 
-#[test]
-fn from_created_to_running_to_stopped_and_away() {
-    let coracle = need!(Coracle::as_root());
+fn from_created_to_running_to_stopped_and_away(coracle: &Coracle) {
     let bundle = coracle.bundle().sh("echo ran; sleep 1000").set("/annotations/a.b", "c");
     let id = bundle.id();
 
@@ -41,9 +39,7 @@ fn from_created_to_running_to_stopped_and_away() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn an_id_is_free_again_after_delete() {
-    let coracle = need!(Coracle::as_root());
+fn an_id_is_free_again_after_delete(coracle: &Coracle) {
     let bundle = coracle.bundle().sh("exit 3");
     for _ in 0..3 {
         coracle.create(&bundle);
@@ -54,9 +50,7 @@ fn an_id_is_free_again_after_delete() {
     }
 }
 
-#[test]
-fn changes_to_the_bundle_after_create_have_no_effect() {
-    let coracle = need!(Coracle::as_root());
+fn changes_to_the_bundle_after_create_have_no_effect(coracle: &Coracle) {
     let bundle = coracle.bundle().sh("echo first");
     let created = coracle.create(&bundle);
     let bundle = bundle.text("not even JSON");
@@ -66,9 +60,7 @@ fn changes_to_the_bundle_after_create_have_no_effect() {
     coracle.call(["delete", bundle.id()]).output().succeeds();
 }
 
-#[test]
-fn of_two_creates_with_one_id_exactly_one_wins() {
-    let coracle = need!(Coracle::as_root());
+fn of_two_creates_with_one_id_exactly_one_wins(coracle: &Coracle) {
     let bundle = coracle.bundle().sh("sleep 1000");
     for _ in 0..5 {
         let racers = [0; 4].map(|_| coracle.with_bundle("create", &bundle, &[]).spawn());
@@ -84,9 +76,7 @@ fn of_two_creates_with_one_id_exactly_one_wins() {
     }
 }
 
-#[test]
-fn start_is_for_created_containers_only() {
-    let coracle = need!(Coracle::as_root());
+fn start_is_for_created_containers_only(coracle: &Coracle) {
     let bundle = coracle.bundle().sh(ENDLESS);
     let created = coracle.start(&bundle);
     eventually("it runs", || created.stdout_by_now() == "ready\n");
@@ -103,9 +93,7 @@ fn start_is_for_created_containers_only() {
     coracle.delete(bundle.id());
 }
 
-#[test]
-fn delete_leaves_a_running_container_unharmed() {
-    let coracle = need!(Coracle::as_root());
+fn delete_leaves_a_running_container_unharmed(coracle: &Coracle) {
     let bundle = coracle.bundle().sh(ENDLESS);
     let created = coracle.start(&bundle);
     eventually("it runs", || created.stdout_by_now() == "ready\n");
@@ -119,9 +107,7 @@ fn delete_leaves_a_running_container_unharmed() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn delete_takes_a_created_container() {
-    let coracle = need!(Coracle::as_root());
+fn delete_takes_a_created_container(coracle: &Coracle) {
     for options in [&["delete"][..], &["delete", "--force"], &["delete", "-f"]] {
         let bundle = coracle.bundle();
         coracle.create(&bundle);
@@ -130,9 +116,7 @@ fn delete_takes_a_created_container() {
     }
 }
 
-#[test]
-fn an_unknown_container_does_not_exist() {
-    let coracle = need!(Coracle::as_root());
+fn an_unknown_container_does_not_exist(coracle: &Coracle) {
     for command in ["state", "start", "kill", "delete"] {
         coracle.call([command, "nobody"]).output().fails().says("does not exist");
     }
@@ -143,9 +127,7 @@ fn an_unknown_container_does_not_exist() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn kill_takes_names_and_numbers() {
-    let coracle = need!(Coracle::as_root());
+fn kill_takes_names_and_numbers(coracle: &Coracle) {
     for (signal, number) in
         [("TERM", 15), ("SIGHUP", 1), ("2", 2), ("usr1", 10), ("sigquit", 3), ("35", 35)]
     {
@@ -161,9 +143,7 @@ fn kill_takes_names_and_numbers() {
     }
 }
 
-#[test]
-fn kill_refuses_what_is_no_signal() {
-    let coracle = need!(Coracle::as_root());
+fn kill_refuses_what_is_no_signal(coracle: &Coracle) {
     let bundle = coracle.bundle().sh("sleep 1000");
     coracle.start(&bundle);
     for signal in ["SIGNOTHING", "-1", "1000"] {
@@ -173,9 +153,7 @@ fn kill_refuses_what_is_no_signal() {
     coracle.delete(bundle.id());
 }
 
-#[test]
-fn kill_is_for_what_lives() {
-    let coracle = need!(Coracle::as_root());
+fn kill_is_for_what_lives(coracle: &Coracle) {
     let bundle = coracle.bundle().sh("exit 0");
     coracle.create(&bundle);
     coracle.call(["kill", bundle.id(), "KILL"]).output().succeeds();
@@ -186,9 +164,7 @@ fn kill_is_for_what_lives() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn kill_all_reaches_processes_without_a_pid_namespace() {
-    let coracle = need!(Coracle::as_root());
+fn kill_all_reaches_processes_without_a_pid_namespace(coracle: &Coracle) {
     let bundle = coracle.bundle().without_namespace("pid").sh("sleep 1000 & sleep 1000");
     coracle.start(&bundle);
     let rootfs = bundle.rootfs();
@@ -199,9 +175,7 @@ fn kill_all_reaches_processes_without_a_pid_namespace() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn run_ends_as_the_process_does() {
-    let coracle = need!(Coracle::as_root());
+fn run_ends_as_the_process_does(coracle: &Coracle) {
     for (script, code) in
         [("exit 0", 0), ("exit 255", 255), ("kill -9 $$; sleep 1000", 137), ("exit 126", 126)]
     {
@@ -212,13 +186,10 @@ fn run_ends_as_the_process_does() {
     }
 }
 
-#[test]
-fn two_hundred_runs_in_a_row_end_with_their_own_code() {
-    let coracle = need!(Coracle::as_root());
+fn two_hundred_runs_in_a_row_end_with_their_own_code(coracle: &Coracle) {
     std::thread::scope(|threads| {
         for first in [1, 2] {
             let bundle = coracle.bundle();
-            let coracle = &coracle;
             threads.spawn(move || {
                 let mut bundle = bundle;
                 for code in (first..=200).step_by(2) {
@@ -231,9 +202,7 @@ fn two_hundred_runs_in_a_row_end_with_their_own_code() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn run_forwards_signals() {
-    let coracle = need!(Coracle::as_root());
+fn run_forwards_signals(coracle: &Coracle) {
     let script = "for s in HUP INT QUIT TERM USR1 USR2 WINCH; do trap \"echo $s.\" $s; done; \
                   echo ready; while :; do sleep 0.01; done";
     let bundle = coracle.bundle().sh(script);
@@ -256,9 +225,7 @@ fn run_forwards_signals() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn run_leaves_no_process_behind() {
-    let coracle = need!(Coracle::as_root());
+fn run_leaves_no_process_behind(coracle: &Coracle) {
     // Without a pid namespace, nothing but the runtime ends the child.
     let bundle = coracle.bundle().without_namespace("pid").sh("sleep 1000 & exit 4");
     coracle.run(&bundle).exits(4);
@@ -268,9 +235,7 @@ fn run_leaves_no_process_behind() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn run_reaps_what_the_container_orphans() {
-    let coracle = need!(Coracle::as_root());
+fn run_reaps_what_the_container_orphans(coracle: &Coracle) {
     // The inner shell dies at once, its child a little later: `run` is the nearest to reap it.
     let script = "(sleep 0.01 & ) ; echo ready; sleep 1000";
     let bundle = coracle.bundle().without_namespace("pid").sh(script);
@@ -288,9 +253,7 @@ fn run_reaps_what_the_container_orphans() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn run_keep_and_run_detach() {
-    let coracle = need!(Coracle::as_root());
+fn run_keep_and_run_detach(coracle: &Coracle) {
     let bundle = coracle.bundle().sh("exit 6");
     coracle.with_bundle("run", &bundle, &["--keep"]).output().exits(6);
     assert_eq!(coracle.status(bundle.id()), "stopped");
@@ -309,17 +272,13 @@ fn run_keep_and_run_detach() {
     }
 }
 
-#[test]
-fn run_passes_standard_streams_on() {
-    let coracle = need!(Coracle::as_root());
+fn run_passes_standard_streams_on(coracle: &Coracle) {
     let bundle = coracle.bundle().sh("cat; echo err >&2");
     let ended = coracle.with_bundle("run", &bundle, &[]).stdin_text("given\n").output();
     assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("given\n", "err\n"));
 }
 
-#[test]
-fn a_missing_program_is_found_out_by_create() {
-    let coracle = need!(Coracle::as_root());
+fn a_missing_program_is_found_out_by_create(coracle: &Coracle) {
     for (program, words) in [
         ("no-such-program", "executable file not found in $PATH"),
         ("/no/such/program", "no such file or directory"),
@@ -333,9 +292,7 @@ fn a_missing_program_is_found_out_by_create() {
     }
 }
 
-#[test]
-fn hooks_run_at_their_time_and_read_the_state() {
-    let coracle = need!(Coracle::as_root());
+fn hooks_run_at_their_time_and_read_the_state(coracle: &Coracle) {
     let order = |at: &str, file: &str| {
         let script = format!("echo {at} >> {file}; cat > {file}.{at}");
         json!({"path": "/bin/sh", "args": ["sh", "-c", script]})
@@ -378,9 +335,7 @@ fn hooks_run_at_their_time_and_read_the_state() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn a_hook_may_ask_for_the_state() {
-    let coracle = need!(Coracle::as_root());
+fn a_hook_may_ask_for_the_state(coracle: &Coracle) {
     let bundle = coracle.bundle();
     let file = coracle.path().join("state");
     let script = format!(
@@ -400,9 +355,7 @@ fn a_hook_may_ask_for_the_state() {
     coracle.delete(bundle.id());
 }
 
-#[test]
-fn a_failing_hook_undoes_the_creation() {
-    let coracle = need!(Coracle::as_root());
+fn a_failing_hook_undoes_the_creation(coracle: &Coracle) {
     for at in ["prestart", "createRuntime", "createContainer"] {
         let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", "echo oh no >&2; exit 3"]});
         let bundle = coracle.bundle().set(&format!("/hooks/{at}/-"), hook);
@@ -411,9 +364,7 @@ fn a_failing_hook_undoes_the_creation() {
     }
 }
 
-#[test]
-fn one_bundle_serves_many_containers() {
-    let coracle = need!(Coracle::as_root());
+fn one_bundle_serves_many_containers(coracle: &Coracle) {
     let bundle = coracle.bundle().remove("/linux/cgroupsPath").sh("sleep 1000");
     let ids = ["one", "two"].map(|suffix| bundle.other_id(suffix));
     for id in &ids {
@@ -429,4 +380,36 @@ fn one_bundle_serves_many_containers() {
     assert_eq!(coracle.status(&ids[1]), "running");
     coracle.delete(&ids[1]);
     coracle.assert_nothing_left();
+}
+
+coracle_tests::tests! {
+    as_root, as_ranged_user, as_single_user, as_delegated_user, as_delegated_single_user,
+    as_delegated_user_on_cgroup2, as_delegated_single_user_on_cgroup2 =>
+        from_created_to_running_to_stopped_and_away,
+        of_two_creates_with_one_id_exactly_one_wins,
+        delete_leaves_a_running_container_unharmed,
+        run_ends_as_the_process_does,
+        a_failing_hook_undoes_the_creation;
+    as_root, as_ranged_user, as_single_user, as_delegated_user =>
+        an_id_is_free_again_after_delete,
+        changes_to_the_bundle_after_create_have_no_effect,
+        start_is_for_created_containers_only,
+        delete_takes_a_created_container,
+        an_unknown_container_does_not_exist,
+        kill_takes_names_and_numbers,
+        kill_refuses_what_is_no_signal,
+        kill_is_for_what_lives,
+        run_forwards_signals,
+        run_reaps_what_the_container_orphans,
+        run_keep_and_run_detach,
+        run_passes_standard_streams_on,
+        a_missing_program_is_found_out_by_create,
+        hooks_run_at_their_time_and_read_the_state,
+        a_hook_may_ask_for_the_state,
+        one_bundle_serves_many_containers;
+    as_root, on_cgroup2, as_delegated_user, as_delegated_single_user,
+    as_delegated_user_on_cgroup2, as_delegated_single_user_on_cgroup2 =>
+        kill_all_reaches_processes_without_a_pid_namespace,
+        run_leaves_no_process_behind;
+    as_root => two_hundred_runs_in_a_row_end_with_their_own_code;
 }

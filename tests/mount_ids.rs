@@ -20,9 +20,13 @@ fn map(container: u32, host: u32, size: u32) -> Value {
     json!([{"containerID": container, "hostID": host, "size": size}])
 }
 
-/// A container with a user namespace in which root is 100000 outside, as is the image's owner.
+/// A container with a user namespace in which root is 100000 outside, as is the image's owner; of
+/// an ordinary user, its own.
 fn in_user_namespace(coracle: &Coracle) -> Bundle {
     let bundle = coracle.bundle();
+    if coracle.user().is_some() {
+        return bundle;
+    }
     let rootfs = bundle.rootfs();
     Call::new(["chown", "-Rh", "100000:100000", rootfs.to_str().unwrap()]).output().succeeds();
     bundle
@@ -138,31 +142,47 @@ fn what_cannot_be_mapped_is_refused() {
     refused(bundle, &["opening the source", "no such file", "/source"]);
 }
 
-#[test]
-fn an_ordinary_user_cannot_map_ids() {
-    let coracle = need!(Coracle::as_user());
-    let host = directory(&coracle, "host");
-    let bundle = bind(coracle.bundle(), &host, &["idmap"], &json!({})).args(["true"]);
-    coracle.run(&bundle).fails().says("/mounts/").says("only root of the host");
-    coracle.assert_nothing_left();
+fn an_ordinary_user_cannot_map_ids(coracle: &Coracle) {
+    let host = directory(coracle, "host");
+    let maps = json!({"uidMappings": map(0, 0, 1), "gidMappings": map(0, 0, 1)});
+    for (options, more) in [
+        (&["idmap"][..], &json!({})),
+        (&["ridmap"], &json!({})),
+        (&["idmap=uids=0-0-1;gids=0-0-1"], &json!({})),
+        (&[], &maps),
+    ] {
+        let bundle = bind(coracle.bundle(), &host, options, more).args(["true"]);
+        let told = coracle.run(&bundle).fails().says("/mounts/").says("help: ");
+        told.says("only root of the host may make an ID-mapped mount");
+        coracle.assert_nothing_left();
+    }
 }
 
-#[test]
-fn a_source_that_only_the_host_s_root_reaches_is_bound() {
-    let coracle = need!(Coracle::as_root());
+fn a_source_that_only_the_host_s_root_reaches_is_bound(coracle: &Coracle) {
     let closed = coracle.path().join("closed");
     fs::create_dir(&closed).unwrap();
     let host = closed.join("data");
     fs::create_dir(&host).unwrap();
     fs::write(host.join("file"), "of the host\n").unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
-    let mut bundle = bind(in_user_namespace(&coracle), &host, &["ro"], &json!({}));
+    let mut bundle = bind(in_user_namespace(coracle), &host, &["ro"], &json!({}));
     let file = json!({"destination": "/etc/x", "source": host.join("file"), "options": ["bind"]});
     bundle = bundle.set("/mounts/-", file);
-    assert_eq!(look(&coracle, bundle, "cat /mnt/file /etc/x"), "of the host\nof the host\n");
+    assert_eq!(look(coracle, bundle, "cat /mnt/file /etc/x"), "of the host\nof the host\n");
 
-    let bundle = bind(in_user_namespace(&coracle), &closed.join("none"), &[], &json!({}));
+    let bundle = bind(in_user_namespace(coracle), &closed.join("none"), &[], &json!({}));
     coracle.run(&bundle.args(["true"])).fails().says("opening the source").says("/source");
+    coracle.assert_nothing_left();
+}
+
+fn a_source_that_a_user_does_not_reach_is_refused(coracle: &Coracle) {
+    let closed = coracle.path().join("closed");
+    fs::create_dir_all(closed.join("data")).unwrap();
+    // Root's, or out of the user's own reach.
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o600)).unwrap();
+    let bundle = bind(coracle.bundle(), &closed.join("data"), &["ro"], &json!({}));
+    let told = coracle.run(&bundle.args(["true"])).fails().says("opening the source");
+    told.says("/source").says("help: ").says("may not reach it");
     coracle.assert_nothing_left();
 }
 
@@ -184,17 +204,21 @@ impl Drop for Mounted {
 
 /// What the host forbids on a mount, the root of a container's user namespace does not allow
 /// itself, by whichever way the source was opened.
-#[test]
-fn the_host_s_flags_are_locked() {
-    let coracle = need!(Coracle::as_root());
+fn the_host_s_flags_are_locked(coracle: &Coracle) {
+    if coracle.user().is_some_and(|user| !user.switch) {
+        return coracle_tests::skipped("needs root, to mount on the host");
+    }
     for closed in [false, true] {
         let parent = coracle.path().join(format!("parent-{closed}"));
         let host = parent.join("data");
         fs::create_dir_all(&host).unwrap();
         let _mounted = Mounted::tmpfs(&host);
         fs::write(host.join("file"), "of the host\n").unwrap();
-        chown(&host, Some(100_000), Some(100_000)).unwrap();
-        chown(host.join("file"), Some(100_000), Some(100_000)).unwrap();
+        let (uid, gid) = coracle.user().map_or((100_000, 100_000), |user| (user.uid, user.gid));
+        for path in [&host, &host.join("file")] {
+            chown(path, Some(uid), Some(gid)).unwrap();
+        }
+        coracle.give(&parent);
         let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
         mount_remount(&host, flags, "").unwrap();
         let mode = if closed { 0o700 } else { 0o755 };
@@ -205,7 +229,10 @@ fn the_host_s_flags_are_locked() {
             &["rrw", "rdev", "rsuid", "noexec"],
             &[],
         ] {
-            let mut bundle = bind(in_user_namespace(&coracle), &host, options, &json!({}));
+            if coracle.user().is_some() && options.contains(&"ridmap") {
+                continue;
+            }
+            let mut bundle = bind(in_user_namespace(coracle), &host, options, &json!({}));
             for set in ["bounding", "permitted", "effective", "inheritable", "ambient"] {
                 let all = json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_MKNOD"]);
                 bundle = bundle.set(&format!("/process/capabilities/{set}"), all);
@@ -233,36 +260,29 @@ fn the_host_s_flags_are_locked() {
     }
 }
 
-#[test]
-fn proc_and_sysfs_of_namespaces_that_are_the_host_s() {
-    let as_root = need!(Coracle::as_root());
-    let as_user = need!(Coracle::as_user());
-    for (coracle, rootless) in [(&as_root, false), (&as_user, true)] {
-        let bundle = if rootless { coracle.bundle() } else { in_user_namespace(coracle) };
-        let list = bundle.config()["mounts"].as_array().unwrap().clone();
-        let index = list.iter().position(|mount| mount["destination"] == "/sys").unwrap();
-        let sysfs = json!({
-            "destination": "/sys", "type": "sysfs", "source": "sysfs",
-            "options": ["nosuid", "noexec", "nodev", "ro"],
-        });
-        let bundle = bundle
-            .set(&format!("/mounts/{index}"), sysfs)
-            .without_namespace("network")
-            .without_namespace("pid");
-        // There is none on every host.
-        let queues = fs::read_to_string("/proc/self/mounts").unwrap().contains(" /dev/mqueue ");
-        let bundle = if queues { bundle.without_namespace("ipc") } else { bundle };
-        let mounts = mounts(coracle, bundle);
-        for (point, kind) in [("/proc", "proc"), ("/sys", "sysfs"), ("/dev/mqueue", "mqueue")] {
-            assert_eq!(mount_on(&mounts, point).kind, kind, "{mounts:#?}");
-        }
-        assert!(mount_on(&mounts, "/sys").options.starts_with("ro,nosuid,nodev,noexec"));
+fn proc_and_sysfs_of_namespaces_that_are_the_host_s(coracle: &Coracle) {
+    let bundle = in_user_namespace(coracle);
+    let list = bundle.config()["mounts"].as_array().unwrap().clone();
+    let index = list.iter().position(|mount| mount["destination"] == "/sys").unwrap();
+    let sysfs = json!({
+        "destination": "/sys", "type": "sysfs", "source": "sysfs",
+        "options": ["nosuid", "noexec", "nodev", "ro"],
+    });
+    let bundle = bundle
+        .set(&format!("/mounts/{index}"), sysfs)
+        .without_namespace("network")
+        .without_namespace("pid");
+    // There is none on every host.
+    let queues = fs::read_to_string("/proc/self/mounts").unwrap().contains(" /dev/mqueue ");
+    let bundle = if queues { bundle.without_namespace("ipc") } else { bundle };
+    let mounts = mounts(coracle, bundle);
+    for (point, kind) in [("/proc", "proc"), ("/sys", "sysfs"), ("/dev/mqueue", "mqueue")] {
+        assert_eq!(mount_on(&mounts, point).kind, kind, "{mounts:#?}");
     }
+    assert!(mount_on(&mounts, "/sys").options.starts_with("ro,nosuid,nodev,noexec"));
 }
 
-#[test]
-fn a_cgroup_is_given_to_whom_it_runs_as() {
-    let coracle = need!(Coracle::on_cgroup2());
+fn a_cgroup_is_given_to_whom_it_runs_as(coracle: &Coracle) {
     let writable = |bundle: Bundle, options: Value| {
         let list = bundle.config()["mounts"].as_array().unwrap().clone();
         let index = list.iter().position(|mount| mount["type"] == "cgroup").unwrap();
@@ -273,15 +293,26 @@ fn a_cgroup_is_given_to_whom_it_runs_as() {
     };
     let script = "cd /sys/fs/cgroup; stat -c %u . cgroup.procs; mkdir own 2>/dev/null && echo made";
     for (options, told) in [(json!(["rw"]), "0\n0\nmade\n"), (json!(["ro"]), "65534\n65534\n")] {
-        let bundle = writable(in_user_namespace(&coracle), options).sh(script);
+        let bundle = writable(in_user_namespace(coracle), options).sh(script);
         assert_eq!(coracle.run(&bundle).stdout, told);
         coracle.assert_nothing_left();
     }
     // Another user than root.
-    let bundle = writable(in_user_namespace(&coracle), json!(["rw"]));
+    let bundle = writable(in_user_namespace(coracle), json!(["rw"]));
     let bundle = bundle.set("/process/user", json!({"uid": 1000, "gid": 1000}));
-    assert_eq!(look(&coracle, bundle, script), "1000\n1000\nmade\n");
-    let bundle = writable(in_user_namespace(&coracle), json!(["rw"])).without_namespace("cgroup");
+    assert_eq!(look(coracle, bundle, script), "1000\n1000\nmade\n");
+    let bundle = writable(in_user_namespace(coracle), json!(["rw"])).without_namespace("cgroup");
     assert!(coracle.run(&bundle.sh(script)).stdout.starts_with("65534\n65534\n"));
     coracle.assert_nothing_left();
+}
+
+coracle_tests::tests! {
+    as_root, as_ranged_user, as_single_user =>
+        the_host_s_flags_are_locked,
+        proc_and_sysfs_of_namespaces_that_are_the_host_s;
+    as_ranged_user, as_single_user =>
+        an_ordinary_user_cannot_map_ids,
+        a_source_that_a_user_does_not_reach_is_refused;
+    as_root => a_source_that_only_the_host_s_root_reaches_is_bound;
+    on_cgroup2 => a_cgroup_is_given_to_whom_it_runs_as;
 }

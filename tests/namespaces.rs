@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use coracle_tests::{Bundle, Coracle, eventually, json, need};
-use held::{FILES, Held, file_of, joining, look, new};
+use held::{FILES, Held, file_of, joining, joining_of, look, new};
 
 /// Prints the links of /proc/self/ns, one a line.
 const LINKS: &str =
@@ -69,12 +69,13 @@ fn writable(coracle: &Coracle) -> Bundle {
     coracle.bundle().set("/root/readonly", false)
 }
 
-#[test]
-fn any_mix_of_new_and_joined() {
-    let coracle = need!(Coracle::as_root());
-    let held = Held::by_root(&["--net", "--ipc", "--uts", "--cgroup", "--time", "--pid"]);
-    let kinds = ["network", "ipc", "uts", "cgroup", "time", "pid"];
-    all_mixes(&coracle, &held, &|| writable(&coracle), &kinds);
+/// Of root in the host's user namespace; of an ordinary user in one that is joined.
+fn any_mix_of_new_and_joined(coracle: &Coracle) {
+    let held = Held::of(coracle, &["--net", "--ipc", "--uts", "--cgroup", "--time", "--pid"]);
+    let kinds = ["uts", "network", "ipc", "cgroup", "time", "pid"];
+    // Half as many for each kind of user.
+    let kinds = if coracle.user().is_some() { &kinds[1..] } else { &kinds[..] };
+    all_mixes(coracle, &held, &|| held::with_user_of(coracle, writable(coracle), &held), kinds);
 }
 
 #[test]
@@ -86,37 +87,31 @@ fn any_mix_with_a_joined_user_namespace() {
     all_mixes(&coracle, &held, &base, &["network", "ipc", "uts", "time", "pid"]);
 }
 
-#[test]
-fn any_mix_of_an_ordinary_user() {
-    let coracle = need!(Coracle::as_user());
-    let flags = ["--user", "--map-root-user", "--net", "--ipc", "--uts", "--time", "--pid"];
-    let held = Held::by(coracle.user().cloned(), &flags);
-    let base = || {
-        let bundle = joining(writable(&coracle), "user", &held.path("user"));
-        bundle.remove("/linux/uidMappings").remove("/linux/gidMappings")
-    };
-    all_mixes(&coracle, &held, &base, &["network", "ipc", "uts", "time", "pid"]);
-}
-
-#[test]
-fn any_mix_of_the_host_s_with_a_new_user_namespace() {
-    let coracle = need!(Coracle::as_root());
+fn any_mix_of_the_host_s_with_a_new_user_namespace(coracle: &Coracle) {
     let held = Held::by_root(&["--net", "--ipc", "--cgroup", "--time", "--pid"]);
     all_mixes(
-        &coracle,
+        coracle,
         &held,
-        &|| held::mapped(&coracle),
+        &|| held::mapped(coracle),
         &["network", "ipc", "cgroup", "time", "pid"],
     );
 }
 
-#[test]
-fn sysfs_and_mqueue_are_of_what_was_joined() {
-    let coracle = need!(Coracle::as_root());
-    let held = Held::by_root(&["--net", "--ipc", "--mount"]);
+/// With a sysfs of its own, where `spec --rootless` has the host's.
+fn with_sysfs(bundle: Bundle) -> Bundle {
+    let list = bundle.config()["mounts"].as_array().unwrap();
+    let index = list.iter().position(|mount| mount["destination"] == "/sys").unwrap();
+    let sysfs = json!({
+        "destination": "/sys", "type": "sysfs", "source": "sysfs",
+        "options": ["nosuid", "noexec", "nodev", "ro"],
+    });
+    bundle.set(&format!("/mounts/{index}"), sysfs)
+}
+
+fn sysfs_and_mqueue_are_of_what_was_joined(coracle: &Coracle) {
+    let held = Held::of(coracle, &["--net", "--ipc", "--mount"]);
     held.run(&["ip", "link", "add", "seen0", "type", "veth", "peer", "name", "seen1"]);
-    let bundle = held::mapped(&coracle);
-    let bundle = joining(bundle, "network", &held.path("network"));
+    let bundle = joining_of(coracle, with_sysfs(held::mapped(coracle)), "network", &held);
     let bundle = joining(bundle, "ipc", &held.path("ipc"));
     let script = "ls /sys/class/net; mkdir /sys/x 2>&1; echo 1 > /sys/class/net/seen0/mtu; \
                   touch /dev/mqueue/mine; grep -E ' /(sys|dev/mqueue) ' /proc/self/mountinfo";
@@ -134,67 +129,58 @@ fn sysfs_and_mqueue_are_of_what_was_joined() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn proc_is_of_the_pid_namespace_that_was_joined() {
-    let coracle = need!(Coracle::as_root());
-    let held = Held::by_root(&["--pid"]);
+fn proc_is_of_the_pid_namespace_that_was_joined(coracle: &Coracle) {
+    let held = Held::of(coracle, &["--pid"]);
     let script = "cat /proc/1/comm; echo x > /proc/sys/kernel/hostname || echo refused; \
                   cat /proc/1/environ > /dev/null || echo not readable; echo $$";
-    let bundle = joining(held::mapped(&coracle), "pid", &held.path("pid"));
-    let told = look(&coracle, bundle, script);
+    let bundle = joining_of(coracle, held::mapped(coracle), "pid", &held);
+    let told = look(coracle, bundle, script);
     assert!(told.starts_with("sleep\nrefused\nnot readable\n"), "{told}");
     // Without a pid namespace it is the host's, as the specification has it.
-    let bundle = held::mapped(&coracle).without_namespace("pid");
-    let told = look(&coracle, bundle, &format!("test -d /proc/{} && echo seen", held.pid()));
+    let bundle = held::mapped(coracle).without_namespace("pid");
+    let told = look(coracle, bundle, &format!("test -d /proc/{} && echo seen", held.pid()));
     assert_eq!(told, "seen\n");
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn an_ordinary_user_sees_the_host_s_sysfs_without_a_network_of_its_own() {
-    let coracle = need!(Coracle::as_user());
+fn an_ordinary_user_sees_the_host_s_sysfs_without_a_network_of_its_own(coracle: &Coracle) {
     let mounts = json!([
         {"destination": "/proc", "type": "proc", "source": "proc"},
         {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro", "nosuid"]},
     ]);
     let bundle = coracle.bundle().without_namespace("network").set("/mounts", mounts);
     let script = "ls /sys/class/net; grep ' / /sys ' /proc/self/mountinfo";
-    let told = look(&coracle, bundle, script);
+    let told = look(coracle, bundle, script);
     let devices = fs::read_dir("/sys/class/net").unwrap().count();
     assert_eq!(told.lines().count(), devices + 1, "{told}");
     assert!(told.contains(" /sys ro,nosuid"), "{told}");
 }
 
-#[test]
-fn clocks_have_their_offsets() {
-    for coracle in [need!(Coracle::as_root()), need!(Coracle::as_user())] {
-        let bundle = coracle
-            .bundle()
-            .set("/linux/namespaces/-", json!({"type": "time"}))
-            .set("/linux/timeOffsets/boottime", json!({"secs": 1_000_000_000, "nanosecs": 5}))
-            .set("/linux/timeOffsets/monotonic", json!({"secs": 86400}));
-        let told = look(&coracle, bundle, "cat /proc/self/timens_offsets; cat /proc/uptime");
-        let words: Vec<&str> = told.split_whitespace().collect();
-        assert_eq!(words[..6], ["monotonic", "86400", "0", "boottime", "1000000000", "5"]);
-        assert!(words[6].starts_with("100"), "since boot it is some 30 years: {told}");
-        let outside = fs::read_to_string("/proc/self/timens_offsets").unwrap();
-        assert!(!outside.contains("86400"));
-        coracle.assert_nothing_left();
+fn clocks_have_their_offsets(coracle: &Coracle) {
+    let bundle = coracle
+        .bundle()
+        .set("/linux/namespaces/-", json!({"type": "time"}))
+        .set("/linux/timeOffsets/boottime", json!({"secs": 1_000_000_000, "nanosecs": 5}))
+        .set("/linux/timeOffsets/monotonic", json!({"secs": 86400}));
+    let told = look(coracle, bundle, "cat /proc/self/timens_offsets; cat /proc/uptime");
+    let words: Vec<&str> = told.split_whitespace().collect();
+    assert_eq!(words[..6], ["monotonic", "86400", "0", "boottime", "1000000000", "5"]);
+    assert!(words[6].starts_with("100"), "since boot it is some 30 years: {told}");
+    let outside = fs::read_to_string("/proc/self/timens_offsets").unwrap();
+    assert!(!outside.contains("86400"));
+    coracle.assert_nothing_left();
 
-        let bundle = coracle
-            .bundle()
-            .set("/linux/namespaces/-", json!({"type": "time"}))
-            .set("/linux/timeOffsets/boottime", json!({"secs": -1_000_000_000}));
-        let told = coracle.run(&bundle).fails();
-        assert!(told.stderr.contains("/linux/timeOffsets"), "{told:?}");
-        coracle.assert_nothing_left();
-    }
+    let bundle = coracle
+        .bundle()
+        .set("/linux/namespaces/-", json!({"type": "time"}))
+        .set("/linux/timeOffsets/boottime", json!({"secs": -1_000_000_000}));
+    let told = coracle.run(&bundle).fails();
+    assert!(told.stderr.contains("/linux/timeOffsets"), "{told:?}");
+    coracle.assert_nothing_left();
 }
 
-#[test]
-fn a_joined_mount_namespace_is_where_the_root_is() {
-    let coracle = need!(Coracle::as_root());
-    let held = Held::by_root(&["--mount"]);
+fn a_joined_mount_namespace_is_where_the_root_is(coracle: &Coracle) {
+    let held = Held::of(coracle, &["--mount"]);
     let bundle = coracle.bundle();
     let rootfs = bundle.rootfs();
     let hidden = coracle.path().join("hidden");
@@ -202,9 +188,9 @@ fn a_joined_mount_namespace_is_where_the_root_is() {
     // There, and nowhere else.
     held.run(&["mount", "--rbind", rootfs.to_str().unwrap(), hidden.to_str().unwrap()]);
     let bundle =
-        joining(bundle, "mount", &held.path("mount")).set("/root/path", hidden.to_str().unwrap());
+        joining_of(coracle, bundle, "mount", &held).set("/root/path", hidden.to_str().unwrap());
     let told = look(
-        &coracle,
+        coracle,
         bundle,
         &format!("readlink /proc/self/ns/mnt; test ! -e {0} && ls -d /bin", hidden.display()),
     );
@@ -225,10 +211,8 @@ fn the_mount_namespace_of_the_host_is_not_given_away() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn what_is_no_namespace_of_the_type_is_refused() {
-    let coracle = need!(Coracle::as_root());
-    let held = Held::by_root(&["--net", "--uts"]);
+fn what_is_no_namespace_of_the_type_is_refused(coracle: &Coracle) {
+    let held = Held::of(coracle, &["--net", "--uts"]);
     for (path, why) in [
         ("/not/there".to_owned(), "no such file or directory (ENOENT)"),
         ("/etc/passwd".to_owned(), "the file is not a namespace"),
@@ -252,17 +236,31 @@ fn what_is_no_namespace_of_the_type_is_refused() {
     }
 }
 
-#[test]
-fn what_an_ordinary_user_may_not_join_is_told() {
-    let coracle = need!(Coracle::as_user());
-    let user = coracle.user().cloned();
-    let held = Held::by(user, &["--user", "--map-root-user", "--net"]);
+/// Whoever owns the user namespace of another may join it, and of root's nobody else may.
+fn what_an_ordinary_user_may_not_join_is_told(coracle: &Coracle) {
+    let flags = ["--net", "--ipc", "--uts", "--cgroup", "--time", "--pid", "--mount"];
     // Its user namespace is not joined as well.
-    let bundle = joining(coracle.bundle(), "network", &held.path("network"));
-    let told = coracle.run(&bundle).fails();
-    assert!(told.stderr.contains("joining a namespace"), "{told:?}");
-    assert!(told.stderr.contains("/linux/namespaces/"), "{told:?}");
-    coracle.assert_nothing_left();
+    let own = Held::of(coracle, &flags);
+    let root = coracle.user().unwrap().switch.then(|| Held::by_root(&flags));
+    for (held, what, way_out) in [
+        (Some(&own), "joining a namespace", "join that too, or run as root"),
+        (root.as_ref(), "opening a namespace", "for those who may trace it"),
+    ] {
+        let Some(held) = held else { continue };
+        for kind in ["network", "ipc", "uts", "cgroup", "time", "pid", "mount"] {
+            let bundle = joining(coracle.bundle(), kind, &held.path(kind)).sh("exit 0");
+            let told = coracle.run(&bundle).fails().says("/linux/namespaces/");
+            told.says(what).says("help: ").says(way_out);
+        }
+        coracle.assert_nothing_left();
+    }
+    // And the host's user namespace is nobody's to enter.
+    for file in ["/proc/self/ns/user", "/proc/1/ns/user"] {
+        let bundle = joining(coracle.bundle(), "user", file).sh("exit 0");
+        let bundle = bundle.remove("/linux/uidMappings").remove("/linux/gidMappings");
+        coracle.run(&bundle).fails().says("/linux/namespaces").says("help: ");
+        coracle.assert_nothing_left();
+    }
 }
 
 #[test]
@@ -276,11 +274,9 @@ fn the_runtime_s_own_user_namespace_need_not_be_joined() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn in_a_joined_pid_namespace_kill_ends_all_processes() {
-    let coracle = need!(Coracle::as_root());
-    let held = Held::by_root(&["--pid"]);
-    let bundle = joining(coracle.bundle(), "pid", &held.path("pid"));
+fn in_a_joined_pid_namespace_kill_ends_all_processes(coracle: &Coracle) {
+    let held = Held::of(coracle, &["--pid"]);
+    let bundle = joining_of(coracle, coracle.bundle(), "pid", &held);
     let bundle = bundle.sh("sleep 1000 & sleep 1000 & echo $$; wait");
     let created = coracle.start(&bundle);
     eventually("it starts", || !created.stdout_by_now().is_empty());
@@ -302,59 +298,72 @@ fn in_a_joined_pid_namespace_kill_ends_all_processes() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn host_and_domain_name_are_set_in_a_joined_uts_namespace() {
-    let coracle = need!(Coracle::as_root());
-    let held = Held::by_root(&["--uts"]);
-    let bundle = joining(coracle.bundle(), "uts", &held.path("uts"))
+fn host_and_domain_name_are_set_in_a_joined_uts_namespace(coracle: &Coracle) {
+    let held = Held::of(coracle, &["--uts"]);
+    let bundle = joining_of(coracle, coracle.bundle(), "uts", &held)
         .set("/hostname", "joined-host")
         .set("/domainname", "joined-domain");
     let script = "hostname; cat /proc/sys/kernel/domainname";
-    assert_eq!(look(&coracle, bundle, script), "joined-host\njoined-domain\n");
+    assert_eq!(look(coracle, bundle, script), "joined-host\njoined-domain\n");
     assert_eq!(held.run(&["uname", "-n"]), "joined-host\n");
     // Without a name the one that is there stays.
-    let bundle = joining(coracle.bundle(), "uts", &held.path("uts")).remove("/hostname");
-    assert_eq!(look(&coracle, bundle, "hostname"), "joined-host\n");
+    let bundle = joining_of(coracle, coracle.bundle(), "uts", &held).remove("/hostname");
+    assert_eq!(look(coracle, bundle, "hostname"), "joined-host\n");
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn kernel_parameters_are_the_namespace_s() {
+fn kernel_parameters_are_the_namespace_s(coracle: &Coracle) {
     let before = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap();
-    for coracle in [need!(Coracle::as_root()), need!(Coracle::as_user())] {
-        let bundle = new(coracle.bundle(), "network").set(
-            "/linux/sysctl",
-            json!({
-                "net.ipv4.ip_forward": "1",
-                "net/ipv4/ping_group_range": "0 0",
-                "kernel.shmmax": "1234567",
-                "kernel.domainname": "by-sysctl",
-                "fs.mqueue.msg_max": "12",
-            }),
-        );
-        let script = "cd /proc/sys; cat net/ipv4/ip_forward net/ipv4/ping_group_range \
-                      kernel/shmmax kernel/domainname fs/mqueue/msg_max";
-        let told = look(&coracle, bundle, script);
-        assert_eq!(told, "1\n0\t0\n1234567\nby-sysctl\n12\n");
-        coracle.assert_nothing_left();
-    }
+    let bundle = new(coracle.bundle(), "network").set(
+        "/linux/sysctl",
+        json!({
+            "net.ipv4.ip_forward": "1",
+            "net/ipv4/ping_group_range": "0 0",
+            "kernel.shmmax": "1234567",
+            "kernel.domainname": "by-sysctl",
+            "fs.mqueue.msg_max": "12",
+        }),
+    );
+    let script = "cd /proc/sys; cat net/ipv4/ip_forward net/ipv4/ping_group_range \
+                  kernel/shmmax kernel/domainname fs/mqueue/msg_max";
+    let told = look(coracle, bundle, script);
+    assert_eq!(told, "1\n0\t0\n1234567\nby-sysctl\n12\n");
+    coracle.assert_nothing_left();
     assert_eq!(fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap(), before);
 
-    let coracle = need!(Coracle::as_root());
     for (name, why) in [("kernel.pid_max", "the host's"), ("vm.swappiness", "the host's")] {
         let bundle = coracle.bundle().set(&format!("/linux/sysctl/{name}"), "1");
         let told = coracle.run(&bundle).fails();
         assert!(told.stderr.contains(why) && told.stderr.contains(name), "{told:?}");
     }
     // In a network that is joined, it is set there.
-    let held = Held::by_root(&["--net"]);
-    let bundle = joining(coracle.bundle(), "network", &held.path("network"))
+    let held = Held::of(coracle, &["--net"]);
+    let bundle = joining_of(coracle, coracle.bundle(), "network", &held)
         .set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"}));
-    look(&coracle, bundle, "true");
+    look(coracle, bundle, "true");
     assert_eq!(held.run(&["cat", "/proc/sys/net/ipv4/ip_forward"]), "1\n");
     // A value that the kernel does not take.
-    let bundle = coracle.bundle().set("/linux/sysctl", json!({"net.ipv4.ip_forward": "many"}));
+    let bundle = new(coracle.bundle(), "network")
+        .set("/linux/sysctl", json!({"net.ipv4.ip_forward": "many"}));
     let told = coracle.run(&bundle).fails();
     assert!(told.stderr.contains("/linux/sysctl/net.ipv4.ip_forward"), "{told:?}");
     coracle.assert_nothing_left();
+}
+
+coracle_tests::tests! {
+    as_root, as_ranged_user, as_single_user =>
+        any_mix_of_new_and_joined,
+        sysfs_and_mqueue_are_of_what_was_joined,
+        proc_is_of_the_pid_namespace_that_was_joined,
+        clocks_have_their_offsets,
+        a_joined_mount_namespace_is_where_the_root_is,
+        what_is_no_namespace_of_the_type_is_refused,
+        host_and_domain_name_are_set_in_a_joined_uts_namespace,
+        kernel_parameters_are_the_namespace_s;
+    as_root, as_delegated_user, as_delegated_single_user =>
+        in_a_joined_pid_namespace_kill_ends_all_processes;
+    as_ranged_user, as_single_user =>
+        an_ordinary_user_sees_the_host_s_sysfs_without_a_network_of_its_own,
+        what_an_ordinary_user_may_not_join_is_told;
+    as_root => any_mix_of_the_host_s_with_a_new_user_namespace;
 }

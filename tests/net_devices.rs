@@ -233,25 +233,57 @@ fn a_user_namespace_gets_them_too() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn an_ordinary_user_has_none_to_give_but_in_a_user_namespace_of_its_own() {
-    let coracle = need!(Coracle::as_user());
-    let base =
-        || new(coracle.bundle(), "network").set("/linux/netDevices", json!({"lo": {"name": "x"}}));
-    let told = coracle.run(&base().sh("exit 0")).fails();
-    assert!(told.stderr.contains("/linux/netDevices"), "{told:?}");
+/// The host's network is root's, its devices too.
+fn an_ordinary_user_has_none_to_give(coracle: &Coracle) {
+    let joined = Held::of(coracle, &["--net"]);
+    for bundle in [
+        new(coracle.bundle(), "network"),
+        held::joining_of(coracle, coracle.bundle(), "network", &joined),
+    ] {
+        let bundle = bundle.set("/linux/netDevices", json!({"lo": {"name": "x"}})).sh("exit 0");
+        let told = coracle.run(&bundle).fails().says("/linux/netDevices");
+        told.says("help: ").says("user namespace that owns both");
+        coracle.assert_nothing_left();
+    }
+    let bundle = coracle.bundle().without_namespace("network").sh("exit 0");
+    let bundle = bundle.set("/linux/netDevices", json!({"lo": {}}));
+    coracle.run(&bundle).fails().says("without a NET namespace");
+    coracle.assert_nothing_left();
+}
 
-    let host = Held::by(coracle.user().cloned(), &["--user", "--map-root-user", "--net"]);
+/// But in a user namespace of its own it is root.
+fn but_in_a_user_namespace_of_its_own(coracle: &Coracle) {
+    let host = Held::of(coracle, &["--net"]);
     let pid = host.pid().to_string();
     let inside = ["nsenter", "--preserve-credentials", "--user", "--net", "--target", &pid];
     let add = ["ip", "link", "add", "dev0", "type", "veth", "peer", "name", "dev1"];
-    Call::new(inside).args(add).user(coracle.user().cloned()).output().succeeds();
-    let map = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
-    let bundle = base()
-        .set("/linux/uidMappings", map.clone())
-        .set("/linux/gidMappings", map)
-        .set("/linux/netDevices", json!({"dev0": {"name": "eth0"}}));
-    let told = look_through(&coracle, bundle, "ip -o link", &inside);
-    assert!(told.contains("eth0@"), "{told}");
+    let as_user = |words: &[&str]| {
+        Call::new(inside).args(words).user(coracle.user().cloned()).output().succeeds()
+    };
+    as_user(&add);
+    as_user(&["ip", "addr", "add", "10.0.0.1/24", "dev", "dev0"]);
+    let own = json!({"containerID": 0, "hostID": 0, "size": 1});
+    let more = json!({"containerID": 1, "hostID": 1, "size": 99});
+    let map = if coracle.has_ids() { json!([own, more]) } else { json!([own]) };
+    let base = || {
+        new(coracle.bundle(), "network")
+            .set("/linux/uidMappings", map.clone())
+            .set("/linux/gidMappings", map.clone())
+    };
+    // From a start that fails it comes back.
+    let bundle = base().set("/linux/netDevices", json!({"dev0": {}})).args(["/no/such/program"]);
+    coracle.with_bundle("run", &bundle, &[]).through(inside).output().fails();
+    assert!(as_user(&["ip", "-o", "addr", "show", "dev", "dev0"]).stdout.contains("10.0.0.1/24"));
     coracle.assert_nothing_left();
+
+    let bundle = base().set("/linux/netDevices", json!({"dev0": {"name": "eth0"}}));
+    let told = look_through(coracle, bundle, "ip -o addr show dev eth0", &inside);
+    assert!(told.contains("10.0.0.1/24"), "{told}");
+    coracle.assert_nothing_left();
+}
+
+coracle_tests::tests! {
+    as_ranged_user, as_single_user =>
+        an_ordinary_user_has_none_to_give,
+        but_in_a_user_namespace_of_its_own;
 }

@@ -93,38 +93,49 @@ fn of_root_with_a_user_namespace() {
     lives_and_dies(&coracle, &sandbox, &base, &["network", "ipc", "uts", "pid", "user"]);
 }
 
-#[test]
-fn of_an_ordinary_user() {
-    let coracle = need!(Coracle::as_user());
-    let sandbox = sandbox(&coracle, coracle.bundle());
+fn of_an_ordinary_user(coracle: &Coracle) {
+    let sandbox = sandbox(coracle, coracle.bundle());
     let base = || coracle.bundle().remove("/linux/uidMappings").remove("/linux/gidMappings");
-    shares(&coracle, &sandbox, base(), &["network", "ipc", "uts", "user"]);
-    shares(&coracle, &sandbox, base(), &["user", "network", "ipc", "uts", "pid"]);
-    lives_and_dies(&coracle, &sandbox, &base, &["user", "network", "ipc", "uts", "pid"]);
+    shares(coracle, &sandbox, base(), &["network", "ipc", "uts", "user"]);
+    shares(coracle, &sandbox, base(), &["user", "network", "ipc", "uts", "pid"]);
+    lives_and_dies(coracle, &sandbox, &base, &["user", "network", "ipc", "uts", "pid"]);
 }
 
-#[test]
-fn namespaces_that_an_engine_has_pinned() {
-    let coracle = need!(Coracle::as_root());
-    // containerd and CRI-O bind them to files, and no process need be in them.
-    let held = held::Held::by_root(&["--net", "--ipc", "--uts"]);
-    let files: Vec<_> = ["network", "ipc", "uts"]
+fn namespaces_that_an_engine_has_pinned(coracle: &Coracle) {
+    // containerd and CRI-O bind them to files, and no process need be in them; for an ordinary
+    // user with the user namespace that they belong to.
+    let held = held::Held::of(coracle, &["--net", "--ipc", "--uts"]);
+    let kinds: &[&str] = match coracle.user() {
+        None => &["network", "ipc", "uts"],
+        Some(user) if user.switch => &["network", "ipc", "uts", "user"],
+        Some(_) => return coracle_tests::skipped("needs root, to pin namespaces"),
+    };
+    let files: Vec<_> = kinds
+        .iter()
         .map(|kind| {
             let file = coracle.path().join(kind);
             fs::write(&file, "").unwrap();
             rustix::mount::mount_bind(held.path(kind), &file).unwrap();
             (kind, file, held.link(kind))
         })
-        .into();
+        .collect();
+    let bundle = held::with_user_of(coracle, coracle.bundle(), &held);
     drop(held);
-    let bundle = files.iter().fold(coracle.bundle(), |bundle, (kind, file, _)| {
-        joining(bundle, kind, file.to_str().unwrap())
-    });
-    let told = look(&coracle, bundle, "for n in net ipc uts; do readlink /proc/self/ns/$n; done");
+    let bundle = files
+        .iter()
+        .fold(bundle, |bundle, (kind, file, _)| joining(bundle, kind, file.to_str().unwrap()));
+    let script = "for n in net ipc uts user; do readlink /proc/self/ns/$n; done";
+    let told = look(coracle, bundle, script);
     for (_, file, _) in &files {
         rustix::mount::unmount(file, rustix::mount::UnmountFlags::DETACH).unwrap();
     }
     let links: Vec<&str> = files.iter().map(|(_, _, link)| link.as_str()).collect();
-    assert_eq!(told.lines().collect::<Vec<_>>(), links);
+    assert_eq!(told.lines().collect::<Vec<_>>()[..links.len()], links);
     coracle.assert_nothing_left();
+}
+
+coracle_tests::tests! {
+    as_ranged_user, as_single_user, as_delegated_user, as_delegated_single_user =>
+        of_an_ordinary_user;
+    as_root, as_ranged_user, as_single_user => namespaces_that_an_engine_has_pinned;
 }

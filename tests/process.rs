@@ -82,19 +82,17 @@ fn every_scheduling_policy() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn scheduling_that_the_kernel_refuses() {
-    let coracle = need!(Coracle::as_root());
+fn scheduling_that_the_kernel_refuses(coracle: &Coracle) {
     let clamp = json!({"policy": "SCHED_OTHER", "flags": ["SCHED_FLAG_UTIL_CLAMP_MIN"]});
     if coracle.run(&coracle.bundle().sh("exit 0").set("/process/scheduler", clamp.clone())).code
         != Some(0)
     {
         let bundle = coracle.bundle().set("/process/scheduler", clamp);
-        refused(&coracle, &bundle, &["/process/scheduler", "CONFIG_UCLAMP_TASK"]);
+        refused(coracle, &bundle, &["/process/scheduler", "CONFIG_UCLAMP_TASK"]);
     }
     let iso = json!({"policy": "SCHED_ISO"});
     let bundle = coracle.bundle().set("/process/scheduler", iso);
-    refused(&coracle, &bundle, &["/process/scheduler/policy", "SCHED_ISO"]);
+    refused(coracle, &bundle, &["/process/scheduler/policy", "SCHED_ISO"]);
 }
 
 #[test]
@@ -132,9 +130,7 @@ fn a_user_namespace_gets_what_the_host_s_root_may_give() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn limits_are_raised_by_who_may() {
-    let coracle = need!(Coracle::as_root());
+fn limits_are_raised_by_who_may(coracle: &Coracle) {
     // With CAP_SYS_RESOURCE any hard limit can be had, also where the container's root cannot.
     let hard = Call::new(["sh", "-c", "ulimit -Hn"]).output().succeeds().stdout;
     let hard: u64 = hard.trim().parse().unwrap();
@@ -143,7 +139,7 @@ fn limits_are_raised_by_who_may() {
         coracle_tests::skipped("needs CAP_SYS_RESOURCE");
         let limit = json!([{"type": "RLIMIT_NOFILE", "hard": hard + 1, "soft": 10}]);
         let bundle = coracle.bundle().set("/process/rlimits", limit);
-        refused(&coracle, &bundle, &["/process/rlimits/0", "RLIMIT_NOFILE", "CAP_SYS_RESOURCE"]);
+        refused(coracle, &bundle, &["/process/rlimits/0", "RLIMIT_NOFILE", "CAP_SYS_RESOURCE"]);
         return;
     }
     let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
@@ -156,16 +152,14 @@ fn limits_are_raised_by_who_may() {
             "/process/rlimits",
             json!([{"type": "RLIMIT_NOFILE", "hard": hard + 1, "soft": hard + 1}]),
         );
-    let bundle = endless(&coracle, bundle);
+    let bundle = endless(coracle, bundle);
     let script = "ulimit -Hn; ulimit -Sn";
     let told = coracle.call(["exec", bundle.id(), "sh", "-c", script]).output().succeeds();
     assert_eq!(told.stdout, format!("{0}\n{0}\n", hard + 1));
     coracle.delete(bundle.id());
 }
 
-#[test]
-fn the_priority_of_input_and_output_is_the_process_group_s() {
-    let coracle = need!(Coracle::as_root());
+fn the_priority_of_input_and_output_is_the_process_group_s(coracle: &Coracle) {
     for (class, priority, told) in [
         ("IOPRIO_CLASS_RT", 0, "realtime: prio 0"),
         ("IOPRIO_CLASS_BE", 7, "best-effort: prio 7"),
@@ -180,16 +174,14 @@ fn the_priority_of_input_and_output_is_the_process_group_s() {
     }
 }
 
-#[test]
-fn exec_runs_on_the_cpus_that_it_is_told() {
-    let coracle = need!(Coracle::as_root());
+fn exec_runs_on_the_cpus_that_it_is_told(coracle: &Coracle) {
     if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
         return coracle_tests::skipped("needs two CPUs");
     }
     let allowed = "grep Cpus_allowed_list /proc/self/status";
     let with = |affinity: Value| {
         let bundle = coracle.bundle().set("/process/execCPUAffinity", affinity);
-        let bundle = endless(&coracle, bundle);
+        let bundle = endless(coracle, bundle);
         let told = coracle.call(["exec", bundle.id(), "sh", "-c", allowed]).output();
         // It is not for the first process.
         let first = fs::read_to_string(format!("/proc/{}/status", coracle.pid(bundle.id())));
@@ -224,9 +216,7 @@ fn cpus_that_only_the_runtime_is_kept_from_are_the_container_s() {
     coracle.delete(bundle.id());
 }
 
-#[test]
-fn the_memory_policy_shows_in_numa_maps() {
-    let coracle = need!(Coracle::as_root());
+fn the_memory_policy_shows_in_numa_maps(coracle: &Coracle) {
     if !Path::new("/proc/self/numa_maps").exists() {
         return coracle_tests::skipped("needs a kernel with CONFIG_NUMA");
     }
@@ -266,17 +256,15 @@ fn the_memory_policy_shows_in_numa_maps() {
     }
     let policy = json!({"mode": "MPOL_BIND", "nodes": "1023"});
     let bundle = coracle.bundle().set("/linux/memoryPolicy", policy);
-    refused(&coracle, &bundle, &["/linux/memoryPolicy", "invalid argument"]);
+    refused(coracle, &bundle, &["/linux/memoryPolicy", "invalid argument"]);
 }
 
-#[test]
-fn the_personality_names_the_machine() {
-    let coracle = need!(Coracle::as_root());
+fn the_personality_names_the_machine(coracle: &Coracle) {
     let script = "uname -m; cat /proc/self/personality";
     let with = |domain: &str| {
         let bundle = coracle.bundle().set("/linux/personality/domain", domain).sh(script);
         let told = coracle.run(&bundle).succeeds().stdout;
-        let bundle = endless(&coracle, bundle);
+        let bundle = endless(coracle, bundle);
         let exec = coracle.call(["exec", bundle.id(), "sh", "-c", script]).output().succeeds();
         assert_eq!(exec.stdout, told);
         coracle.delete(bundle.id());
@@ -290,13 +278,11 @@ fn the_personality_names_the_machine() {
     }
 }
 
-#[test]
-fn labels_without_their_module_are_refused() {
-    let coracle = need!(Coracle::as_root());
+fn labels_without_their_module_are_refused(coracle: &Coracle) {
     let apparmor = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
     let selinux = fs::read_to_string("/proc/filesystems").unwrap().contains("selinuxfs");
     let context = "system_u:object_r:container_file_t:s0";
-    let bundle = endless(&coracle, coracle.bundle());
+    let bundle = endless(coracle, coracle.bundle());
     let exec = |option: &str, label: &str| {
         coracle.call(["exec", option, label, bundle.id(), "true"]).output()
     };
@@ -367,9 +353,7 @@ fn uptime(text: &str) -> f64 {
     text.split(' ').next().unwrap().parse().unwrap()
 }
 
-#[test]
-fn a_time_namespace_without_offsets_has_the_host_s_clocks() {
-    let coracle = need!(Coracle::as_root());
+fn a_time_namespace_without_offsets_has_the_host_s_clocks(coracle: &Coracle) {
     let bundle = coracle
         .bundle()
         .set("/linux/namespaces/-", json!({"type": "time"}))
@@ -380,14 +364,12 @@ fn a_time_namespace_without_offsets_has_the_host_s_clocks() {
     assert!(uptime(clock) <= uptime(&fs::read_to_string("/proc/uptime").unwrap()));
 }
 
-#[test]
-fn clocks_that_cannot_be() {
-    let coracle = need!(Coracle::as_root());
+fn clocks_that_cannot_be(coracle: &Coracle) {
     let bundle = coracle
         .bundle()
         .set("/linux/namespaces/-", json!({"type": "time"}))
         .set("/linux/timeOffsets/boottime/secs", -1_000_000_000_000_i64);
-    refused(&coracle, &bundle, &["/linux/timeOffsets"]);
+    refused(coracle, &bundle, &["/linux/timeOffsets"]);
 }
 
 #[test]
@@ -404,19 +386,15 @@ fn how_readily_it_is_killed() {
     }
 }
 
-#[test]
-fn shares_of_cache_without_resctrl_are_refused() {
-    let coracle = need!(Coracle::as_root());
+fn shares_of_cache_without_resctrl_are_refused(coracle: &Coracle) {
     if fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - resctrl ") {
         return coracle_tests::skipped("needs a machine without resctrl");
     }
     let bundle = coracle.bundle().set("/linux/intelRdt/closID", "gold");
-    refused(&coracle, &bundle, &["/linux/intelRdt", "no resctrl file system is mounted"]);
+    refused(coracle, &bundle, &["/linux/intelRdt", "no resctrl file system is mounted"]);
 }
 
-#[test]
-fn other_platforms_are_kept_and_warned_of_and_a_virtual_machine_is_refused() {
-    let coracle = need!(Coracle::as_root());
+fn other_platforms_are_kept_and_warned_of_and_a_virtual_machine_is_refused(coracle: &Coracle) {
     let bundle = coracle
         .bundle()
         .set("/windows", json!({"layerFolders": ["C:"]}))
@@ -433,5 +411,21 @@ fn other_platforms_are_kept_and_warned_of_and_a_virtual_machine_is_refused() {
     coracle.delete(bundle.id());
 
     let bundle = coracle.bundle().set("/vm", json!({"kernel": {"path": "/boot/vmlinuz"}}));
-    refused(&coracle, &bundle, &["/vm", "virtual machines"]);
+    refused(coracle, &bundle, &["/vm", "virtual machines"]);
+}
+
+coracle_tests::tests! {
+    as_root, as_ranged_user, as_single_user =>
+        limits_are_raised_by_who_may,
+        exec_runs_on_the_cpus_that_it_is_told,
+        the_memory_policy_shows_in_numa_maps,
+        the_personality_names_the_machine,
+        labels_without_their_module_are_refused,
+        a_time_namespace_without_offsets_has_the_host_s_clocks,
+        clocks_that_cannot_be,
+        shares_of_cache_without_resctrl_are_refused,
+        other_platforms_are_kept_and_warned_of_and_a_virtual_machine_is_refused;
+    as_root =>
+        scheduling_that_the_kernel_refuses,
+        the_priority_of_input_and_output_is_the_process_group_s;
 }

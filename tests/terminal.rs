@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use coracle_tests::{Bundle, Coracle, Pty, Receiver, Running, Signal, need};
+use coracle_tests::{Bundle, Coracle, Pty, Receiver, Running, Signal};
 use rustix::termios::{LocalModes, Termios};
 
 /// A bundle whose process has a terminal.
@@ -20,14 +20,12 @@ fn comparable(modes: &Termios) -> String {
     format!("{modes:?}")
 }
 
-#[test]
-fn the_process_has_a_terminal_of_its_own_that_controls_it() {
-    let coracle = need!(Coracle::as_root());
+fn the_process_has_a_terminal_of_its_own_that_controls_it(coracle: &Coracle) {
     let script = "tty; test -t 0 && test -t 1 && test -t 2 && echo all three; \
                   ls -l /dev/console; echo typed | cat > /dev/tty; stat -c %t:%T /proc/self/fd/0";
-    let bundle = on_terminal(&coracle, script);
+    let bundle = on_terminal(coracle, script);
     let mut pty = Pty::new(24, 80);
-    run_on(&pty, &coracle, &bundle).wait().exits(0);
+    run_on(&pty, coracle, &bundle).wait().exits(0);
     let shown = pty.rest();
     for expected in ["/dev/pts/0\r\n", "all three\r\n", "typed\r\n"] {
         assert!(shown.contains(expected), "{expected:?} is not in {shown:?}");
@@ -36,24 +34,20 @@ fn the_process_has_a_terminal_of_its_own_that_controls_it() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn the_console_is_the_terminal() {
-    let coracle = need!(Coracle::as_root());
-    let bundle = on_terminal(&coracle, "echo by way of the console > /dev/console");
+fn the_console_is_the_terminal(coracle: &Coracle) {
+    let bundle = on_terminal(coracle, "echo by way of the console > /dev/console");
     let mut pty = Pty::new(24, 80);
-    run_on(&pty, &coracle, &bundle).wait().exits(0);
+    run_on(&pty, coracle, &bundle).wait().exits(0);
     assert_eq!(pty.rest(), "by way of the console\r\n");
 }
 
-#[test]
-fn keys_go_through_raw() {
-    let coracle = need!(Coracle::as_root());
+fn keys_go_through_raw(coracle: &Coracle) {
     let script = "trap 'echo interrupted' INT; echo ready; read line; echo got $line; \
                   while :; do sleep 0.01; done";
-    let bundle = on_terminal(&coracle, script);
+    let bundle = on_terminal(coracle, script);
     let mut pty = Pty::new(24, 80);
     let before = comparable(&pty.modes());
-    let running = run_on(&pty, &coracle, &bundle);
+    let running = run_on(&pty, coracle, &bundle);
     pty.shows("ready\r\n");
     let raw = pty.modes();
     assert!(
@@ -73,13 +67,11 @@ fn keys_go_through_raw() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn the_window_size_is_passed_on_and_followed() {
-    let coracle = need!(Coracle::as_root());
+fn the_window_size_is_passed_on_and_followed(coracle: &Coracle) {
     let script = "stty size; trap 'stty size' WINCH; echo ready; while :; do sleep 0.01; done";
-    let bundle = on_terminal(&coracle, script);
+    let bundle = on_terminal(coracle, script);
     let mut pty = Pty::new(33, 111);
-    let running = run_on(&pty, &coracle, &bundle);
+    let running = run_on(&pty, coracle, &bundle);
     assert_eq!(pty.shows("ready\r\n"), "33 111\r\nready\r\n");
     for (rows, columns) in [(44, 123), (10, 20)] {
         pty.resize(rows, columns);
@@ -89,10 +81,8 @@ fn the_window_size_is_passed_on_and_followed() {
     running.wait().exits(137);
 }
 
-#[test]
-fn consolesize_is_for_a_terminal_without_one() {
-    let coracle = need!(Coracle::as_root());
-    let bundle = on_terminal(&coracle, "stty size").set("/process/consoleSize/height", 12);
+fn consolesize_is_for_a_terminal_without_one(coracle: &Coracle) {
+    let bundle = on_terminal(coracle, "stty size").set("/process/consoleSize/height", 12);
     let bundle = bundle.set("/process/consoleSize/width", 34);
     let receiver = Receiver::new(coracle.path().join("console.sock"));
     let options = ["--detach", "--console-socket", receiver.path().to_str().unwrap()];
@@ -103,26 +93,24 @@ fn consolesize_is_for_a_terminal_without_one() {
     coracle.delete(bundle.id());
 }
 
-#[test]
-fn the_caller_s_terminal_is_as_before_after_any_end() {
-    let coracle = need!(Coracle::as_root());
+fn the_caller_s_terminal_is_as_before_after_any_end(coracle: &Coracle) {
     let mut pty = Pty::new(24, 80);
     let before = comparable(&pty.modes());
 
-    run_on(&pty, &coracle, &on_terminal(&coracle, "exit 3")).wait().exits(3);
+    run_on(&pty, coracle, &on_terminal(coracle, "exit 3")).wait().exits(3);
     assert_eq!(comparable(&pty.modes()), before, "after an exit");
 
-    let missing = on_terminal(&coracle, "").args(["no-such-program"]);
-    run_on(&pty, &coracle, &missing).wait().fails();
+    let missing = on_terminal(coracle, "").args(["no-such-program"]);
+    run_on(&pty, coracle, &missing).wait().fails();
     assert_eq!(comparable(&pty.modes()), before, "after an error");
 
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
         let bundle = on_terminal(
-            &coracle,
+            coracle,
             "trap 'exit 9' TERM HUP INT; echo ready; \
                                             while :; do sleep 0.01; done",
         );
-        let running = run_on(&pty, &coracle, &bundle);
+        let running = run_on(&pty, coracle, &bundle);
         pty.shows("ready\r\n");
         assert_ne!(comparable(&pty.modes()), before);
         running.signal(signal);
@@ -132,26 +120,22 @@ fn the_caller_s_terminal_is_as_before_after_any_end() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn the_last_words_are_not_lost() {
-    let coracle = need!(Coracle::as_root());
-    let bundle = on_terminal(&coracle, "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; done");
+fn the_last_words_are_not_lost(coracle: &Coracle) {
+    let bundle = on_terminal(coracle, "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; done");
     let mut pty = Pty::new(24, 80);
-    let running = run_on(&pty, &coracle, &bundle);
+    let running = run_on(&pty, coracle, &bundle);
     pty.shows("\r\n2999\r\n3000\r\n");
     running.wait().exits(0);
 }
 
-#[test]
-fn without_a_terminal_at_the_caller_the_process_has_one_all_the_same() {
-    let coracle = need!(Coracle::as_root());
+fn without_a_terminal_at_the_caller_the_process_has_one_all_the_same(coracle: &Coracle) {
     let script = "test -t 0 && test -t 1 && test -t 2 && echo on a terminal; exit 4";
     // /dev/null.
-    let bundle = on_terminal(&coracle, script);
+    let bundle = on_terminal(coracle, script);
     let ended = coracle.run(&bundle).exits(4);
     assert_eq!(ended.stdout.trim_end(), "on a terminal");
     // A file, or a pipe, that ends.
-    let bundle = on_terminal(&coracle, "read line; echo got $line; exit 5");
+    let bundle = on_terminal(coracle, "read line; echo got $line; exit 5");
     let call = coracle.with_bundle("run", &bundle, &[]).stdin_text("a line\n");
     let ended = call.output().exits(5);
     assert!(ended.stdout.trim_end().ends_with("got a line"), "{:?}", ended.stdout);
@@ -164,10 +148,8 @@ fn without_a_terminal_at_the_caller_the_process_has_one_all_the_same() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn a_console_socket_gets_the_terminal() {
-    let coracle = need!(Coracle::as_root());
-    let bundle = on_terminal(&coracle, "echo ready; read line; echo got $line; stty size");
+fn a_console_socket_gets_the_terminal(coracle: &Coracle) {
+    let bundle = on_terminal(coracle, "echo ready; read line; echo got $line; stty size");
     let receiver = Receiver::new(coracle.path().join("console.sock"));
     let options = ["--console-socket", receiver.path().to_str().unwrap()];
     let created = coracle.with_bundle("create", &bundle, &options).output().succeeds();
@@ -185,10 +167,8 @@ fn a_console_socket_gets_the_terminal() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn a_terminal_that_nobody_could_hold_is_refused() {
-    let coracle = need!(Coracle::as_root());
-    let bundle = on_terminal(&coracle, "sleep 1000");
+fn a_terminal_that_nobody_could_hold_is_refused(coracle: &Coracle) {
+    let bundle = on_terminal(coracle, "sleep 1000");
     for (command, options) in [("create", &[][..]), ("run", &["--detach"])] {
         let told = coracle.with_bundle(command, &bundle, options).output().fails();
         assert!(told.stderr.contains("console"), "{}", told.stderr);
@@ -204,9 +184,7 @@ fn a_terminal_that_nobody_could_hold_is_refused() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn exec_on_a_terminal_is_relayed_too() {
-    let coracle = need!(Coracle::as_root());
+fn exec_on_a_terminal_is_relayed_too(coracle: &Coracle) {
     let bundle = coracle.bundle().sh("sleep 1000");
     coracle.start(&bundle);
     let mut pty = Pty::new(25, 77);
@@ -220,4 +198,19 @@ fn exec_on_a_terminal_is_relayed_too() {
     running.wait().exits(6);
     assert_eq!(comparable(&pty.modes()), before);
     coracle.delete(bundle.id());
+}
+
+coracle_tests::tests! {
+    as_root, as_ranged_user, as_single_user =>
+        the_process_has_a_terminal_of_its_own_that_controls_it,
+        the_console_is_the_terminal,
+        keys_go_through_raw,
+        the_window_size_is_passed_on_and_followed,
+        consolesize_is_for_a_terminal_without_one,
+        the_caller_s_terminal_is_as_before_after_any_end,
+        the_last_words_are_not_lost,
+        without_a_terminal_at_the_caller_the_process_has_one_all_the_same,
+        a_console_socket_gets_the_terminal,
+        a_terminal_that_nobody_could_hold_is_refused,
+        exec_on_a_terminal_is_relayed_too;
 }

@@ -4,9 +4,7 @@
 
 use std::fs;
 
-use coracle_tests::{
-    Coracle, Outcome, Value, controlled, has_controller, json, limit_of, need, skipped,
-};
+use coracle_tests::{Coracle, Outcome, Value, controlled, has_controller, json, limit_of, skipped};
 
 const SLEEP: &str = "sleep 1000";
 
@@ -18,9 +16,7 @@ fn update(coracle: &Coracle, id: &str, options: &[&str]) -> Outcome {
     coracle.call(["update"]).args(options).args([id]).output()
 }
 
-#[test]
-fn limits_are_changed_by_options() {
-    let coracle = need!(Coracle::as_root());
+fn limits_are_changed_by_options(coracle: &Coracle) {
     let bundle = coracle.bundle().sh(SLEEP);
     let id = bundle.id();
     coracle.create(&bundle);
@@ -89,14 +85,14 @@ fn limits_are_changed_by_options() {
             skipped(&format!("needs the {controller} controller"));
             continue;
         }
-        let told = update(&coracle, id, options).succeeds();
+        let told = update(coracle, id, options).succeeds();
         assert_eq!((told.stdout, told.stderr), (String::new(), String::new()));
         let unified = controlled(pid, controller).unwrap().1;
         let found = limit_of(pid, controller, files);
         assert_eq!(found, expected[usize::from(unified)], "{options:?} in {files:?}");
     }
     assert_eq!(coracle.status(id), "created");
-    let told = update(&coracle, id, &["--kernel-memory", "1m"]).succeeds();
+    let told = update(coracle, id, &["--kernel-memory", "1m"]).succeeds();
     assert!(told.stderr.contains("kernel-memory is ignored"));
     for nonsense in [
         &["--memory", "1x"][..],
@@ -105,15 +101,13 @@ fn limits_are_changed_by_options() {
         &["--blkio-weight", "70000"],
         &["--l3-cache-schema", "L3:0=f"],
     ] {
-        update(&coracle, id, nonsense).fails();
+        update(coracle, id, nonsense).fails();
     }
     coracle.delete(id);
-    update(&coracle, id, &["--memory", "64m"]).fails().says("does not exist");
+    update(coracle, id, &["--memory", "64m"]).fails().says("does not exist");
 }
 
-#[test]
-fn limits_are_changed_by_a_file_and_kept_with_the_container() {
-    let coracle = need!(Coracle::as_root());
+fn limits_are_changed_by_a_file_and_kept_with_the_container(coracle: &Coracle) {
     if !has_controller("pids") || !has_controller("cpu") {
         return skipped("needs the controllers cpu and pids");
     }
@@ -124,7 +118,7 @@ fn limits_are_changed_by_a_file_and_kept_with_the_container() {
     let file = coracle.path().join("resources.json");
     fs::write(&file, r#"{"pids": {"limit": 21}, "cpu": {"shares": 512}, "devices": []}"#).unwrap();
     let file = file.to_str().unwrap();
-    update(&coracle, id, &["--resources", file, "--pids-limit", "99"]).succeeds();
+    update(coracle, id, &["--resources", file, "--pids-limit", "99"]).succeeds();
     assert_eq!(limit_of(pid, "pids", ["pids.max"; 2]), "21");
     let text = json!({"pids": {"limit": 22}}).to_string();
     coracle.call(["update", "-r", "-", id]).stdin_text(&text).output().succeeds();
@@ -139,17 +133,15 @@ fn limits_are_changed_by_a_file_and_kept_with_the_container() {
     assert_eq!(resources["devices"], bundle.config()["linux"]["resources"]["devices"]);
 
     fs::write(file, "{\"pids\": {\"limit\": \"many\"}}").unwrap();
-    update(&coracle, id, &["-r", file]).fails().says("/pids/limit");
-    update(&coracle, id, &["-r", "/nonesuch"]).fails().says("/nonesuch");
+    update(coracle, id, &["-r", file]).fails().says("/pids/limit");
+    update(coracle, id, &["-r", "/nonesuch"]).fails().says("/nonesuch");
     coracle.call(["kill", id, "KILL"]).output().succeeds();
     coracle.becomes(id, "stopped");
-    update(&coracle, id, &["--pids-limit", "5"]).fails().says("container not running");
+    update(coracle, id, &["--pids-limit", "5"]).fails().says("container not running");
     coracle.delete(id);
 }
 
-#[test]
-fn an_update_that_fails_changes_nothing() {
-    let coracle = need!(Coracle::as_root());
+fn an_update_that_fails_changes_nothing(coracle: &Coracle) {
     if !["memory", "cpu", "cpuset", "pids"].into_iter().all(has_controller) {
         return skipped("needs the controllers cpu, cpuset, memory and pids");
     }
@@ -187,16 +179,14 @@ fn an_update_that_fails_changes_nothing() {
         "--pids-limit",
         "30",
     ];
-    let told = update(&coracle, id, &changes).fails().says("all limits are as they were");
+    let told = update(coracle, id, &changes).fails().says("all limits are as they were");
     assert!(told.stderr.contains("/linux/resources/cpu/cpus = \"900\""), "{}", told.stderr);
     assert_eq!(all(), before);
     assert_eq!(kept(), kept_before);
     coracle.delete(id);
 }
 
-#[test]
-fn less_memory_than_is_in_use_is_refused() {
-    let coracle = need!(Coracle::as_root());
+fn less_memory_than_is_in_use_is_refused(coracle: &Coracle) {
     let bundle = coracle.bundle().sh(SLEEP);
     let id = bundle.id();
     coracle.start(&bundle);
@@ -212,4 +202,12 @@ fn less_memory_than_is_in_use_is_refused() {
     assert_ne!(limit, "4096");
     assert_eq!(coracle.status(id), "running");
     coracle.delete(id);
+}
+
+coracle_tests::tests! {
+    as_root, as_delegated_user, as_delegated_single_user =>
+        limits_are_changed_by_options,
+        limits_are_changed_by_a_file_and_kept_with_the_container,
+        an_update_that_fails_changes_nothing,
+        less_memory_than_is_in_use_is_refused;
 }

@@ -5,7 +5,7 @@
 use std::fs;
 
 use coracle_tests::{
-    Bundle, Call, Coracle, Value, controlled, eventually, has_controller, json, need, skipped,
+    Bundle, Call, Coracle, Value, controlled, eventually, has_controller, json, skipped,
 };
 
 const SLEEP: &str = "sleep 1000";
@@ -20,12 +20,10 @@ fn stats(coracle: &Coracle, id: &str) -> Value {
     event["data"].clone()
 }
 
-#[test]
-fn statistics_have_the_form_that_engines_read() {
-    let coracle = need!(Coracle::as_root());
+fn statistics_have_the_form_that_engines_read(coracle: &Coracle) {
     let bundle = coracle.bundle().sh(SLEEP).set("/linux/resources/pids/limit", 20);
     coracle.start(&bundle);
-    let stats = stats(&coracle, bundle.id());
+    let stats = stats(coracle, bundle.id());
     let keys: Vec<&String> = stats.as_object().unwrap().keys().collect();
     let expected =
         ["cpu", "cpuset", "memory", "pids", "blkio", "hugetlb", "intel_rdt", "network_interfaces"];
@@ -52,9 +50,7 @@ fn statistics_have_the_form_that_engines_read() {
     coracle.call(["events", "--stats", bundle.id()]).output().fails().says("does not exist");
 }
 
-#[test]
-fn events_go_on_until_the_end_and_tell_of_a_kill() {
-    let coracle = need!(Coracle::as_root());
+fn events_go_on_until_the_end_and_tell_of_a_kill(coracle: &Coracle) {
     if !has_controller("memory") {
         return skipped("needs the memory controller");
     }
@@ -77,9 +73,7 @@ fn events_go_on_until_the_end_and_tell_of_a_kill() {
     coracle.delete(id);
 }
 
-#[test]
-fn events_end_with_their_reader_and_refuse_no_interval() {
-    let coracle = need!(Coracle::as_root());
+fn events_end_with_their_reader_and_refuse_no_interval(coracle: &Coracle) {
     let bundle = coracle.bundle().sh(SLEEP);
     coracle.start(&bundle);
     let id = bundle.id();
@@ -105,57 +99,49 @@ fn writable(bundle: Bundle) -> Bundle {
     bundle.set("/root/readonly", false)
 }
 
-#[test]
-fn a_paused_container_stands_still_and_goes_on() {
-    for coracle in [need!(Coracle::as_root()), need!(Coracle::on_cgroup2())] {
-        let bundle = writable(coracle.bundle()).sh(COUNTING);
-        let id = bundle.id();
-        let call = |command: &str| coracle.call([command, id]).output();
-        coracle.start(&bundle);
-        eventually("it counts", || count(&bundle) > 1);
-        call("resume").fails().says("container not paused");
-        call("pause").succeeds();
-        assert_eq!(coracle.status(id), "paused");
-        let stood = count(&bundle);
-        call("pause").fails().says("container not running");
-        call("start").fails();
-        call("delete").fails();
-        assert_eq!(count(&bundle), stood);
-        call("resume").succeeds();
-        assert_eq!(coracle.status(id), "running");
-        eventually("it counts again", || count(&bundle) > stood);
-        call("pause").succeeds();
-        coracle.call(["kill", id, "KILL"]).output().succeeds();
-        coracle.becomes(id, "stopped");
-        call("pause").fails().says("container not running");
-        call("resume").fails().says("container not paused");
-        call("delete").succeeds();
-        call("pause").fails().says("does not exist");
-        coracle.assert_nothing_left();
-    }
+fn a_paused_container_stands_still_and_goes_on(coracle: &Coracle) {
+    let bundle = writable(coracle.bundle()).sh(COUNTING);
+    let id = bundle.id();
+    let call = |command: &str| coracle.call([command, id]).output();
+    coracle.start(&bundle);
+    eventually("it counts", || count(&bundle) > 1);
+    call("resume").fails().says("container not paused");
+    call("pause").succeeds();
+    assert_eq!(coracle.status(id), "paused");
+    let stood = count(&bundle);
+    call("pause").fails().says("container not running");
+    call("start").fails();
+    call("delete").fails();
+    assert_eq!(count(&bundle), stood);
+    call("resume").succeeds();
+    assert_eq!(coracle.status(id), "running");
+    eventually("it counts again", || count(&bundle) > stood);
+    call("pause").succeeds();
+    coracle.call(["kill", id, "KILL"]).output().succeeds();
+    coracle.becomes(id, "stopped");
+    call("pause").fails().says("container not running");
+    call("resume").fails().says("container not paused");
+    call("delete").succeeds();
+    call("pause").fails().says("does not exist");
+    coracle.assert_nothing_left();
 }
 
-#[test]
-fn a_created_container_can_be_paused() {
-    for coracle in [need!(Coracle::as_root()), need!(Coracle::on_cgroup2())] {
-        let bundle = coracle.bundle().sh(SLEEP);
-        let id = bundle.id();
-        coracle.create(&bundle);
-        coracle.call(["pause", id]).output().succeeds();
-        assert_eq!(coracle.status(id), "paused");
-        coracle.call(["start", id]).output().fails();
-        coracle.call(["resume", id]).output().succeeds();
-        assert_eq!(coracle.status(id), "created");
-        coracle.call(["start", id]).output().succeeds();
-        coracle.call(["pause", id]).output().succeeds();
-        coracle.delete(id);
-        coracle.assert_nothing_left();
-    }
+fn a_created_container_can_be_paused(coracle: &Coracle) {
+    let bundle = coracle.bundle().sh(SLEEP);
+    let id = bundle.id();
+    coracle.create(&bundle);
+    coracle.call(["pause", id]).output().succeeds();
+    assert_eq!(coracle.status(id), "paused");
+    coracle.call(["start", id]).output().fails();
+    coracle.call(["resume", id]).output().succeeds();
+    assert_eq!(coracle.status(id), "created");
+    coracle.call(["start", id]).output().succeeds();
+    coracle.call(["pause", id]).output().succeeds();
+    coracle.delete(id);
+    coracle.assert_nothing_left();
 }
 
-#[test]
-fn an_ordinary_user_without_a_cgroup_cannot_pause() {
-    let coracle = need!(Coracle::as_user());
+fn an_ordinary_user_without_a_cgroup_cannot_pause(coracle: &Coracle) {
     let bundle = coracle.bundle().sh(SLEEP);
     coracle.start(&bundle);
     if controlled(coracle.pid(bundle.id()), "freezer").is_some_and(|(path, _)| path.exists()) {
@@ -165,43 +151,38 @@ fn an_ordinary_user_without_a_cgroup_cannot_pause() {
     coracle.delete(bundle.id());
 }
 
-#[test]
-fn processes_are_listed() {
-    for coracle in [need!(Coracle::as_root()), need!(Coracle::on_cgroup2())] {
-        let bundle = coracle.bundle().sh("sleep 1001 & sleep 1002 & wait");
-        let id = bundle.id();
-        let ps = |words: &[&str]| coracle.call(["ps"]).args(words).output();
-        coracle.start(&bundle);
-        let pids = || -> Vec<u32> {
-            let told = ps(&["--format", "json", id]).succeeds().stdout;
-            assert_eq!((told.lines().count(), told.ends_with('\n')), (1, true), "{told}");
-            serde_json::from_str(&told).unwrap()
-        };
-        eventually("all three run", || pids().len() == 3);
-        assert!(pids().contains(&coracle.pid(id)));
-        if fs::exists("/usr/bin/ps").unwrap() {
-            let table = ps(&[id]).succeeds().stdout;
-            let mut lines = table.lines();
-            let head = lines.next().unwrap();
-            assert!(head.contains("PID") && head.contains("CMD"), "{table}");
-            assert_eq!(lines.count(), 3, "{table}");
-            let chosen = ps(&[id, "-e", "-o", "pid,args"]).succeeds().stdout;
-            assert!(chosen.contains("sleep 1002") && !chosen.contains("UID"), "{chosen}");
-            assert_eq!(ps(&[id, "aux"]).succeeds().stdout.lines().count(), 4);
-            ps(&[id, "-e", "-o", "args"]).fails().says("PID");
-            ps(&[id, "--no-such-option"]).fails();
-        }
-        ps(&["--format", "xml", id]).fails().says("invalid format option");
-        coracle.call(["kill", id, "KILL"]).output().succeeds();
-        coracle.becomes(id, "stopped");
-        ps(&["-f", "json", id]).fails().says("container not running");
-        coracle.delete(id);
+fn processes_are_listed(coracle: &Coracle) {
+    let bundle = coracle.bundle().sh("sleep 1001 & sleep 1002 & wait");
+    let id = bundle.id();
+    let ps = |words: &[&str]| coracle.call(["ps"]).args(words).output();
+    coracle.start(&bundle);
+    let pids = || -> Vec<u32> {
+        let told = ps(&["--format", "json", id]).succeeds().stdout;
+        assert_eq!((told.lines().count(), told.ends_with('\n')), (1, true), "{told}");
+        serde_json::from_str(&told).unwrap()
+    };
+    eventually("all three run", || pids().len() == 3);
+    assert!(pids().contains(&coracle.pid(id)));
+    if fs::exists("/usr/bin/ps").unwrap() {
+        let table = ps(&[id]).succeeds().stdout;
+        let mut lines = table.lines();
+        let head = lines.next().unwrap();
+        assert!(head.contains("PID") && head.contains("CMD"), "{table}");
+        assert_eq!(lines.count(), 3, "{table}");
+        let chosen = ps(&[id, "-e", "-o", "pid,args"]).succeeds().stdout;
+        assert!(chosen.contains("sleep 1002") && !chosen.contains("UID"), "{chosen}");
+        assert_eq!(ps(&[id, "aux"]).succeeds().stdout.lines().count(), 4);
+        ps(&[id, "-e", "-o", "args"]).fails().says("PID");
+        ps(&[id, "--no-such-option"]).fails();
     }
+    ps(&["--format", "xml", id]).fails().says("invalid format option");
+    coracle.call(["kill", id, "KILL"]).output().succeeds();
+    coracle.becomes(id, "stopped");
+    ps(&["-f", "json", id]).fails().says("container not running");
+    coracle.delete(id);
 }
 
-#[test]
-fn under_the_name_of_crun_processes_are_a_column() {
-    let coracle = need!(Coracle::as_root());
+fn under_the_name_of_crun_processes_are_a_column(coracle: &Coracle) {
     let bundle = coracle.bundle().sh(SLEEP);
     let id = bundle.id();
     coracle.start(&bundle);
@@ -211,4 +192,18 @@ fn under_the_name_of_crun_processes_are_a_column() {
     let told = call.args(["ps", id]).output().succeeds().stdout;
     assert_eq!(told, format!("PID\n{}\n", coracle.pid(id)));
     coracle.delete(id);
+}
+
+coracle_tests::tests! {
+    as_root, as_delegated_user, as_delegated_single_user =>
+        statistics_have_the_form_that_engines_read,
+        events_go_on_until_the_end_and_tell_of_a_kill,
+        events_end_with_their_reader_and_refuse_no_interval;
+    as_root, on_cgroup2, as_delegated_user, as_delegated_single_user,
+    as_delegated_user_on_cgroup2, as_delegated_single_user_on_cgroup2 =>
+        a_paused_container_stands_still_and_goes_on,
+        a_created_container_can_be_paused,
+        processes_are_listed;
+    as_ranged_user, as_single_user => an_ordinary_user_without_a_cgroup_cannot_pause;
+    as_root => under_the_name_of_crun_processes_are_a_column;
 }

@@ -70,6 +70,8 @@ fn links_lead_nowhere(coracle: &Coracle) {
     for link in links {
         let mut bundle = coracle.bundle().sh("exit 0");
         symlink(&link, bundle.rootfs().join("link")).unwrap();
+        symlink(format!("{link}/nowhere"), bundle.rootfs().join("nowhere")).unwrap();
+        symlink("nowhere/../../../../link/x", bundle.rootfs().join("chain")).unwrap();
         let last = bundle.config()["mounts"].as_array().unwrap().len();
         for (destination, source) in [
             ("/link", "source"),
@@ -77,6 +79,11 @@ fn links_lead_nowhere(coracle: &Coracle) {
             ("/link/new/deep", "source"),
             ("/link", "source/file"),
             ("/link/file", "source/file"),
+            ("/nowhere", "source"),
+            ("/nowhere", "source/file"),
+            ("/nowhere/new/deep", "source"),
+            ("/chain", "source"),
+            ("/chain/file", "source/file"),
         ] {
             let mount = json!({"destination": destination, "type": "bind",
                                "source": coracle.path().join(source), "options": ["rbind"]});
@@ -150,6 +157,54 @@ fn nothing_is_made_outside_of_the_root_in_a_race() {
             }
         }
     });
+    coracle.assert_nothing_left();
+}
+
+/// CVE-2021-30465, with links that lead nowhere: what they lead to is made, by their text, and
+/// another container exchanges them for others meanwhile, or for a directory.
+#[test]
+fn what_a_link_leads_to_is_made_inside_in_a_race() {
+    let coracle = need!(Coracle::as_root());
+    let outside = coracle.path().join("outside");
+    let volume = coracle.path().join("volume");
+    let source = coracle.path().join("source");
+    for directory in [&outside, &volume, &source, &volume.join("directory")] {
+        fs::create_dir(directory).unwrap();
+    }
+    fs::write(source.join("file"), "").unwrap();
+    let out = outside.display();
+    for (one, other) in [
+        (format!("{out}/a"), "inside/b/c".to_owned()),
+        (format!("../../../../../../../..{out}"), "gone/../../x".to_owned()),
+        (format!("/proc/1/root{out}"), format!("/proc/self/cwd{out}")),
+    ] {
+        symlink(&one, volume.join("one")).unwrap();
+        symlink(&other, volume.join("other")).unwrap();
+        let mount = |source: &Path, destination: &str| json!({"destination": destination, "type": "bind", "source": source, "options": ["rbind"]});
+        let bundle = coracle
+            .bundle()
+            .set("/mounts/-", mount(&volume, "/volume"))
+            .set("/mounts/-", mount(&source, "/volume/one/new/deep"))
+            .set("/mounts/-", mount(&source.join("file"), "/volume/one/file"))
+            .set("/mounts/-", mount(&source, "/volume/other"))
+            .sh("cat /proc/self/mountinfo");
+        for with in ["other", "directory"] {
+            exchanging(&volume.join("one"), &volume.join(with), || {
+                for _ in 0..15 {
+                    let told = coracle.run(&bundle);
+                    for mount in Mount::parse(&told.stdout) {
+                        assert!(!mount.root.contains("outside"), "{mount:?}");
+                    }
+                    assert_eq!(listing(&outside), Vec::<String>::new());
+                }
+            });
+        }
+        for name in ["one", "other", "directory"] {
+            let path = volume.join(name);
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+        }
+        fs::create_dir(volume.join("directory")).unwrap();
+    }
     coracle.assert_nothing_left();
 }
 

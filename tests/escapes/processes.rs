@@ -51,9 +51,19 @@ fn nothing_can_be_had_of_a_process_that_joins_a_user_namespace() {
 #[test]
 fn a_process_that_joins_brings_nothing_of_the_host_along() {
     let coracle = need!(Coracle::as_root());
-    let told = watched(&coracle, with_capabilities(coracle.bundle(), &["CAP_SYS_PTRACE"]));
     // CHOWN, SETGID, SETUID, SETPCAP, SYS_PTRACE, SYS_RESOURCE.
     let allowed = 1_u64 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 19 | 1 << 24;
+    let bundle = with_capabilities(coracle.bundle(), &["CAP_SYS_PTRACE"]);
+    brings_only(allowed, &watched(&coracle, bundle));
+    // With a filter and without no-new-privileges SYS_ADMIN too, and nothing else.
+    let filter = json!({"defaultAction": "SCMP_ACT_ALLOW"});
+    let bundle = with_capabilities(coracle.bundle(), &["CAP_SYS_PTRACE"]);
+    let bundle = bundle.set("/linux/seccomp", filter).set("/process/noNewPrivileges", false);
+    brings_only(allowed | 1 << 21, &watched(&coracle, bundle));
+}
+
+/// Nothing was seen but these capabilities, and descriptors and directories of no use.
+fn brings_only(allowed: u64, told: &str) {
     for line in told.lines() {
         if let Some(mask) = line.strip_prefix("capabilities ") {
             let mask = u64::from_str_radix(mask, 16).unwrap();

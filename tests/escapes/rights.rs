@@ -80,6 +80,26 @@ fn other_users_get_nothing_of_the_state() {
     coracle.delete(bundle.id());
 }
 
+/// What a user keeps of a container could name any process to be killed, and root would kill it.
+#[test]
+fn root_does_not_trust_another_user_s_state() {
+    let root = need!(Coracle::as_root());
+    let coracle = need!(Coracle::as_user());
+    let bundle = coracle.bundle().sh("sleep 1000");
+    coracle.start(&bundle);
+    let (state, id) = (coracle.state_directory(), bundle.id());
+    let as_root = |args: &[&str]| {
+        root.bare().args(["--root".as_ref(), state.as_os_str()]).args(args).output()
+    };
+    for args in [&["kill", id, "KILL"][..], &["delete", "--force", id], &["exec", id, "true"]] {
+        as_root(args).fails().says("another user's");
+    }
+    assert_eq!(as_root(&["list", "--quiet"]).succeeds().stdout, "");
+    assert_eq!(coracle.status(id), "running");
+    coracle.delete(id);
+    coracle.assert_nothing_left();
+}
+
 /// A link that was put where the pid file goes leads the number nowhere else.
 #[test]
 fn a_pid_file_is_not_written_through_a_link() {

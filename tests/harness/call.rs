@@ -18,7 +18,7 @@ use crate::leaks::is_alive;
 use crate::user::User;
 
 /// No command of a test takes a second; one that hangs must not take the run with it.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Between two looks at something that is waited for.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -35,6 +35,7 @@ pub struct Call {
     stdout: Option<Stdio>,
     stderr: Option<Stdio>,
     own_session: bool,
+    patience: Duration,
 }
 
 impl Call {
@@ -49,6 +50,7 @@ impl Call {
             stdout: None,
             stderr: None,
             own_session: false,
+            patience: PATIENCE,
         }
     }
 
@@ -115,6 +117,12 @@ impl Call {
         self
     }
 
+    /// Allows it more time than a command of coracle's gets.
+    pub fn patience(mut self, limit: Duration) -> Self {
+        self.patience = limit;
+        self
+    }
+
     /// Starts it.
     pub fn spawn(self) -> Running {
         let (stdout, stderr) = (memory(), memory());
@@ -137,7 +145,7 @@ impl Call {
         }
         let what = format!("{:?}", self.words);
         let child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
-        Running { child, what, stdout, stderr, ended: false }
+        Running { child, what, stdout, stderr, patience: self.patience, ended: false }
     }
 
     /// Runs it to its end.
@@ -164,6 +172,7 @@ pub struct Running {
     what: String,
     stdout: File,
     stderr: File,
+    patience: Duration,
     ended: bool,
 }
 
@@ -194,7 +203,7 @@ impl Running {
         let start = Instant::now();
         while !self.stdout().contains(text) {
             assert!(
-                start.elapsed() < PATIENCE && is_alive(self.pid()),
+                start.elapsed() < self.patience && is_alive(self.pid()),
                 "{} should have printed {text:?}\n--- stdout\n{}\n--- stderr\n{}",
                 self.what,
                 self.stdout(),
@@ -207,13 +216,14 @@ impl Running {
     /// Waits for its end.
     pub fn wait(mut self) -> Outcome {
         let pidfd = pidfd_open(self.raw_pid(), PidfdFlags::empty()).expect("pidfd_open");
-        let limit = Timespec::try_from(PATIENCE).unwrap();
+        let limit = Timespec::try_from(self.patience).unwrap();
         let mut ready = [PollFd::new(&pidfd, PollFlags::IN)];
         let ended = poll(&mut ready, Some(&limit)).expect("poll");
         assert!(
             ended == 1,
-            "{} did not end within {PATIENCE:?}\n{}\n{}",
+            "{} did not end within {:?}\n{}\n{}",
             self.what,
+            self.patience,
             self.stdout(),
             self.stderr()
         );

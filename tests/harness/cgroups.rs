@@ -2,11 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
+use crate::call::{Call, PATIENCE};
 use crate::mounts::{self, Mount};
 
 /// The mounted cgroup trees.
-fn trees() -> Vec<Mount> {
+pub(crate) fn trees() -> Vec<Mount> {
     mounts::of_host().into_iter().filter(|mount| mount.kind.starts_with("cgroup")).collect()
 }
 
@@ -35,6 +40,40 @@ pub fn controllers(pid: u32) -> Vec<(String, PathBuf)> {
             Some((names, Path::new(&tree.point).join(path.trim_start_matches('/'))))
         })
         .collect()
+}
+
+/// Takes away the v1 hierarchies that are not mounted here. Such a one stays for as long as a cgroup in
+/// it was dying when its last mount ended, and in everybody's `/proc/self/cgroup`, where engines stumble
+/// over it: after a test's own mount, or after CRIU, which mounts all controllers that there are.
+/// Another mount, and its end, takes it away.
+#[track_caller]
+pub fn end_unmounted_hierarchies() {
+    for _ in 0..PATIENCE.as_secs() {
+        // The kernel takes its time, also for what was mounted here last.
+        let end = Instant::now() + Duration::from_secs(1);
+        let mut left = unmounted_hierarchies();
+        while !left.is_empty() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(10));
+            left = unmounted_hierarchies();
+        }
+        if left.is_empty() {
+            return;
+        }
+        for names in left {
+            let named = if names.starts_with("name=") { "none," } else { "" };
+            let options = format!("{named}{names}");
+            Call::new(["unshare", "-m", "mount", "-t", "cgroup", "-o", &options, "none", "/tmp"])
+                .output();
+        }
+    }
+    panic!("there still are hierarchies without a mount: {:?}", unmounted_hierarchies());
+}
+
+fn unmounted_hierarchies() -> Vec<String> {
+    let trees = trees();
+    let mounted = |names: &str| trees.iter().any(|tree| tree.super_options.ends_with(names));
+    let all = of_process(std::process::id()).into_iter().map(|(names, _)| names);
+    all.filter(|names| !names.is_empty() && !mounted(names)).collect()
 }
 
 /// Whether a v1 hierarchy or the v2 tree has the controller.
@@ -70,9 +109,11 @@ pub fn limit_of(pid: u32, controller: &str, files: [&str; 2]) -> String {
     text.trim_end().to_owned()
 }
 
-/// Every cgroup whose name starts with `prefix`, at the top of a tree or below this process's own.
-pub(crate) fn starting_with(prefix: &str) -> Vec<PathBuf> {
+/// Every cgroup whose name starts with `prefix`, at the top of a tree, below this process's own or in
+/// one of `others`.
+pub(crate) fn starting_with(prefix: &str, others: &[PathBuf]) -> Vec<PathBuf> {
     let mut parents: Vec<PathBuf> = trees().into_iter().map(|tree| tree.point.into()).collect();
+    parents.extend(others.iter().flat_map(|other| [other.clone(), other.join("session")]));
     parents.extend(controllers(std::process::id()).into_iter().map(|(_, path)| path));
     parents.sort();
     parents.dedup();
@@ -95,4 +136,21 @@ pub(crate) fn remove(cgroup: &Path) {
         }
     }
     let _ = fs::remove_dir(cgroup);
+}
+
+/// What version 2 has nothing for, and the place that each is refused with.
+pub fn lacking_on_version_2() -> [(Value, &'static str); 8] {
+    [
+        (json!({"memory": {"swappiness": 1}}), "/linux/resources/memory/swappiness = 1"),
+        (json!({"memory": {"disableOOMKiller": true}}), "/memory/disableOOMKiller = true"),
+        (json!({"memory": {"useHierarchy": false}}), "/memory/useHierarchy = false"),
+        (json!({"cpu": {"realtimeRuntime": 1}}), "/linux/resources/cpu/realtimeRuntime = 1"),
+        (json!({"cpu": {"realtimePeriod": 1}}), "/linux/resources/cpu/realtimePeriod = 1"),
+        (json!({"blockIO": {"leafWeight": 10}}), "/linux/resources/blockIO/leafWeight = 10"),
+        (json!({"network": {"classID": 1}}), "the net_cls controller"),
+        (
+            json!({"network": {"priorities": [{"name": "lo", "priority": 1}]}}),
+            "the net_prio controller",
+        ),
+    ]
 }

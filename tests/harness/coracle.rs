@@ -6,10 +6,12 @@ use std::os::unix::fs::{PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::bundle::{self, Bundle};
 use crate::call::{Call, Outcome, Running};
+use crate::delegation::Delegation;
+use crate::host;
 use crate::leaks;
 use crate::scratch::{Scratch, copy_program};
 use crate::skip::Needs;
@@ -25,13 +27,41 @@ const CGROUP2_VIEW: [&str; 6] = [
     "sh",
 ];
 
+/// Runs what follows where the network can be marked by version 1 hierarchies, which is all that they
+/// can do beside those of devices and of the freezer. The rest is left to version 2, as on a hybrid of
+/// systemd's. The user has a cgroup there, and is in it.
+const NETWORK_VIEW: [&str; 6] = [
+    "unshare",
+    "-m",
+    "sh",
+    "-c",
+    "umount -R /sys/fs/cgroup && mount -t tmpfs -o mode=755 none /sys/fs/cgroup && \
+     cd /sys/fs/cgroup && mkdir unified && mount -t cgroup2 none unified || exit; \
+     for one in devices freezer net_cls,net_prio; do \
+         mkdir $one && mount -t cgroup -o $one none $one || exit; done; \
+     own=net_cls,net_prio/$CORACLE_TEST-own; \
+     mkdir -p $own && chown ${CORACLE_OWNER:-root} $own || exit; \
+     (echo 0 > $own/cgroup.procs && cd / && exec \"$@\"); code=$?; \
+     rmdir $own 2> /dev/null; exit $code",
+    "sh",
+];
+
+/// Runs what follows in the user's session, where the controllers are delegated. As systemd asks for
+/// it: a process may not move itself from one user's cgroups to another's.
+const SESSION: [&str; 5] = ["systemd-run", "--user", "--scope", "--quiet", "--collect"];
+
 /// The command, as a user, with directories of its own. All that its containers left is removed
 /// when this is dropped, after a panic too.
 pub struct Coracle {
     scratch: Scratch,
     binary: PathBuf,
     user: Option<User>,
+    /// The user's subordinate ids, uids first: where they start, and how many.
+    ranges: Option<[(u32, u32); 2]>,
+    delegation: Option<Delegation>,
     view: &'static [&'static str],
+    /// The runtime directory of the user's session.
+    session: Option<String>,
     roots: Mutex<Vec<PathBuf>>,
 }
 
@@ -45,11 +75,69 @@ impl Coracle {
         Ok(Self::new(None))
     }
 
-    /// The command as an ordinary user.
-    pub fn as_user() -> Needs<Self> {
+    /// The command as an ordinary user, whose containers have one id: what `spec --rootless` writes.
+    pub fn as_single_user() -> Needs<Self> {
         bundle::names().clone()?;
         let user = User::ordinary()?;
         Ok(Self::new(Some(user)))
+    }
+
+    /// The same: for what the ids make no difference to.
+    pub fn as_user() -> Needs<Self> {
+        Self::as_single_user()
+    }
+
+    /// The command as an ordinary user, whose containers have a range of subordinate ids.
+    pub fn as_ranged_user() -> Needs<Self> {
+        let mut coracle = Self::as_single_user()?;
+        if Call::new(["sh", "-c", "command -v newuidmap newgidmap"]).output().code != Some(0) {
+            return Err("needs newuidmap (package uidmap)".into());
+        }
+        let user = coracle.user.as_ref().expect("it runs as a user");
+        coracle.ranges = Some([user.subordinate_ids("subuid")?, user.subordinate_ids("subgid")?]);
+        Ok(coracle)
+    }
+
+    /// The command as an ordinary user with subordinate ids, to whom a cgroup was delegated in each
+    /// hierarchy.
+    pub fn as_delegated_user() -> Needs<Self> {
+        Self::as_ranged_user()?.delegated_to()
+    }
+
+    /// The same with one id.
+    pub fn as_delegated_single_user() -> Needs<Self> {
+        Self::as_single_user()?.delegated_to()
+    }
+
+    /// The command as a user with subordinate ids and a delegated cgroup, where cgroups are v2 alone.
+    pub fn as_delegated_user_on_cgroup2() -> Needs<Self> {
+        Self::as_delegated_user()?.seeing_cgroup2()
+    }
+
+    /// The same with one id.
+    pub fn as_delegated_single_user_on_cgroup2() -> Needs<Self> {
+        Self::as_delegated_single_user()?.seeing_cgroup2()
+    }
+
+    fn delegated_to(mut self) -> Needs<Self> {
+        let user = self.user.as_ref().expect("it runs as a user");
+        let name = self.name().replace("-test-", "-delegated-");
+        self.delegation = Some(Delegation::new(&name, user)?);
+        Ok(self)
+    }
+
+    fn seeing_cgroup2(mut self) -> Needs<Self> {
+        self.view = Self::on_cgroup2()?.view;
+        Ok(self)
+    }
+
+    /// The command as an ordinary user in their session.
+    pub fn in_session() -> Needs<Self> {
+        let mut coracle = Self::as_user()?;
+        let user = coracle.user.as_ref().ok_or("needs an ordinary user")?;
+        coracle.session = Some(host::session(user)?);
+        coracle.view = &SESSION;
+        Ok(coracle)
     }
 
     /// The command as root, where cgroups are v2 alone.
@@ -66,14 +154,38 @@ impl Coracle {
         Ok(coracle)
     }
 
+    /// The command as root, where version 1 has hierarchies to mark the network with.
+    pub fn with_network_marks() -> Needs<Self> {
+        Self::as_root()?.in_network_view()
+    }
+
+    /// The same for an ordinary user, to whom a cgroup in them is delegated.
+    pub fn as_delegated_user_with_network_marks() -> Needs<Self> {
+        Self::as_delegated_user()?.in_network_view()
+    }
+
+    fn in_network_view(mut self) -> Needs<Self> {
+        let tried = Call::new(NETWORK_VIEW).args(["true"]).env("CORACLE_TEST", self.name());
+        let tried = tried.output();
+        if tried.code != Some(0) {
+            return Err(format!("needs net_cls and net_prio: {}", tried.stderr.trim()));
+        }
+        self.view = &NETWORK_VIEW;
+        Ok(self)
+    }
+
     fn new(user: Option<User>) -> Self {
         let mut coracle = Self {
             scratch: Scratch::new(),
             binary: built().clone(),
             view: &[],
+            ranges: None,
+            delegation: None,
+            session: None,
             user,
             roots: Mutex::default(),
         };
+        coracle.give(coracle.path());
         for (name, mode) in [("run", 0o711), ("home", 0o755), ("xdg", 0o700), ("bundles", 0o755)] {
             coracle.make_directory(&coracle.path().join(name), mode);
         }
@@ -87,12 +199,12 @@ impl Coracle {
         coracle
     }
 
-    /// A directory for whatever the test needs; the user may write to its `home`.
+    /// A directory of the user's for whatever the test needs.
     pub fn path(&self) -> &Path {
         self.scratch.path()
     }
 
-    /// The user's home directory: writable.
+    /// The user's home directory.
     pub fn home(&self) -> PathBuf {
         self.path().join("home")
     }
@@ -162,11 +274,37 @@ impl Coracle {
         spec.output().succeeds();
         let id = format!("{}-{count}", self.name());
         let bundle = Bundle::new(directory, id).set("/process/terminal", false);
+        if let (Some(user), Some([uids, gids])) = (&self.user, self.ranges) {
+            let map = |own: u32, (first, count): (u32, u32)| {
+                json!([
+                    {"containerID": 0, "hostID": own, "size": 1},
+                    {"containerID": 1, "hostID": first, "size": count},
+                ])
+            };
+            return bundle
+                .set("/linux/uidMappings", map(user.uid, uids))
+                .set("/linux/gidMappings", map(user.gid, gids));
+        }
         if self.user.is_some() {
             return bundle;
         }
         let cgroup = format!("/{}", bundle.id());
         bundle.set("/linux/cgroupsPath", cgroup)
+    }
+
+    /// The user's cgroups, in which its containers have theirs.
+    pub fn delegated(&self) -> &[PathBuf] {
+        self.delegation.as_ref().map_or(&[], Delegation::cgroups)
+    }
+
+    /// Whether limits can be set: by root, or in cgroups that are the user's.
+    pub fn has_cgroups(&self) -> bool {
+        self.user.is_none() || self.delegation.is_some()
+    }
+
+    /// Whether containers have more than one id.
+    pub fn has_ids(&self) -> bool {
+        self.user.is_none() || self.ranges.is_some()
     }
 
     /// Counts another root directory among those whose processes are the test's.
@@ -176,14 +314,35 @@ impl Coracle {
 
     /// The command without any argument, in this user's environment.
     pub fn bare(&self) -> Call {
-        let call = Call::new(self.view)
-            .args([&self.binary])
-            .env("CORACLE_TEST", self.name())
-            .user(self.user.clone());
+        let mut user = self.user.clone();
+        let view: Vec<String> = self.view.iter().map(|word| (*word).to_owned()).collect();
+        // A session is entered by its user, all else by root.
+        let (of_root, of_user) =
+            if self.session.is_some() { (Vec::new(), view) } else { (view, Vec::new()) };
+        let mut start = self.delegation.as_ref().map_or_else(Vec::new, Delegation::enter);
+        start.extend(of_root);
+        if let Some(user) = user.take_if(|_| !start.is_empty()) {
+            let (uid, gid) = (format!("--reuid={}", user.uid), format!("--regid={}", user.gid));
+            start.extend(["setpriv".into(), uid, gid, "--clear-groups".into()]);
+        }
+        start.extend(of_user);
+        let call =
+            Call::new(start).args([&self.binary]).env("CORACLE_TEST", self.name()).user(user);
         let Some(user) = &self.user else { return call };
-        call.env("USER", &user.name)
-            .env("HOME", self.home())
-            .env("XDG_RUNTIME_DIR", self.path().join("xdg"))
+        let call =
+            call.env("CORACLE_OWNER", &user.name).env("USER", &user.name).env("HOME", self.home());
+        match &self.session {
+            Some(directory) => call
+                .env("XDG_RUNTIME_DIR", directory)
+                .env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={directory}/bus")),
+            None => call.env("XDG_RUNTIME_DIR", self.path().join("xdg")),
+        }
+    }
+
+    /// `cat` of a file as the command sees it, by root.
+    pub fn cat(&self, file: &Path) -> Call {
+        let call = Call::new(self.view).args(["cat"]).args([file]);
+        call.env("CORACLE_TEST", self.name())
     }
 
     /// The command with its state directory and these arguments.
@@ -256,7 +415,7 @@ impl Coracle {
     pub fn leftovers(&self) -> Vec<String> {
         let roots = self.roots.lock().unwrap();
         let roots: Vec<&Path> = roots.iter().map(PathBuf::as_path).collect();
-        leaks::leftovers(self.name(), &self.state_directory(), &roots)
+        leaks::leftovers(self.name(), &self.state_directory(), &roots, self.delegated())
     }
 
     /// Asserts that nothing of its containers is left.
@@ -279,7 +438,8 @@ impl Drop for Coracle {
             .roots
             .lock()
             .map_or_else(|broken| broken.into_inner().clone(), |roots| roots.clone());
-        leaks::clear(self.name(), &roots.iter().map(PathBuf::as_path).collect::<Vec<_>>());
+        let roots: Vec<&Path> = roots.iter().map(PathBuf::as_path).collect();
+        leaks::clear(self.name(), &roots, self.delegated());
     }
 }
 

@@ -2,20 +2,25 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{cgroups, mounts};
 
 /// Everything that belongs to a test and is still there, one line each: state, cgroups, mounts and
-/// processes. `name` is the scratch directory's.
-pub(crate) fn leftovers(name: &str, state: &Path, roots: &[&Path]) -> Vec<String> {
+/// processes. `name` is the scratch directory's; cgroups may be in `delegated` ones, too.
+pub(crate) fn leftovers(
+    name: &str,
+    state: &Path,
+    roots: &[&Path],
+    delegated: &[PathBuf],
+) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(state).into_iter().flatten().flatten() {
         found.push(format!("state: {}", entry.path().display()));
     }
-    for cgroup in cgroups::starting_with(name) {
+    for cgroup in cgroups::starting_with(name, delegated) {
         found.push(format!("cgroup: {}", cgroup.display()));
     }
     for mount in mounts::of_host().iter().filter(|mount| mount.mentions(name)) {
@@ -27,8 +32,9 @@ pub(crate) fn leftovers(name: &str, state: &Path, roots: &[&Path]) -> Vec<String
     found
 }
 
-/// Kills what `leftovers` found of processes, and removes the cgroups.
-pub(crate) fn clear(name: &str, roots: &[&Path]) {
+/// Kills the processes that belong to a test, or have one of `roots` as root directory, and removes
+/// its cgroups. `name` is the scratch directory's.
+pub fn clear(name: &str, roots: &[&Path], delegated: &[PathBuf]) {
     for pid in processes(name, roots) {
         if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::KILL);
@@ -36,7 +42,7 @@ pub(crate) fn clear(name: &str, roots: &[&Path]) {
     }
     // A cgroup is busy until its last process is reaped.
     for _ in 0..100 {
-        let left = cgroups::starting_with(name);
+        let left = cgroups::starting_with(name, delegated);
         if left.is_empty() {
             break;
         }

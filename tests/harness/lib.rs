@@ -27,20 +27,31 @@ mod bundle;
 mod call;
 mod cgroups;
 mod coracle;
+mod delegation;
 mod descriptors;
+mod disk;
+mod engine;
+mod everyone;
+pub mod host;
 mod leaks;
 mod mounts;
 mod pty;
 mod scratch;
 mod skip;
+pub mod systemd;
 mod user;
 
 pub use bundle::Bundle;
 pub use call::{Call, Outcome, Running, eventually};
-pub use cgroups::{controlled, controllers, has_controller, limit_of, of_process};
+pub use cgroups::{
+    controlled, controllers, end_unmounted_hierarchies, has_controller, lacking_on_version_2,
+    limit_of, of_process,
+};
 pub use coracle::Coracle;
 pub use descriptors::Receiver;
-pub use leaks::{is_alive, processes_rooted_at};
+pub use disk::{Disk, LoopDisk};
+pub use engine::{EngineBundle, EngineConfig};
+pub use leaks::{clear, is_alive, processes_rooted_at};
 pub use mounts::Mount;
 pub use pty::Pty;
 pub use scratch::{Scratch, copy_program};

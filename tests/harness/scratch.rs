@@ -9,7 +9,8 @@ use rustix::mount::{UnmountFlags, unmount};
 use crate::mounts;
 
 /// A directory of a test's own under the system's temporary directory. Its name,
-/// `coracle-test-PID-N`, is unique on the machine and marks everything that belongs to the test.
+/// `coracle-test-PID-NNNN`, is unique on the machine, begins no other, and marks everything that
+/// belongs to the test.
 pub struct Scratch {
     path: PathBuf,
 }
@@ -21,7 +22,7 @@ impl Scratch {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path =
-            std::env::temp_dir().join(format!("coracle-test-{}-{count}", std::process::id()));
+            std::env::temp_dir().join(format!("coracle-test-{}-{count:04}", std::process::id()));
         // A killed run whose process number came round again may have left one.
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).expect("the temporary directory must be writable");

@@ -9,30 +9,33 @@ use crate::inside::{look, mount_on};
 use crate::{bind, coracle_mounts, directory, refused, tmpfs, with};
 use coracle_tests::{Coracle, json, need};
 
-#[test]
-fn proc_stays_the_kernel_s() {
-    let coracle = need!(Coracle::as_root());
-    let host = directory(&coracle, "host");
+fn proc_stays_the_kernel_s(coracle: &Coracle) {
+    let host = directory(coracle, "host");
     let file = host.join("file");
     let what = "would hide the kernel's own /proc";
     for destination in ["/proc", "/proc/self/attr", "/proc/sys", "/link/sys", "/proc/../proc/sys"] {
         let bundle = coracle.bundle();
         symlink("proc", bundle.rootfs().join("link")).unwrap();
-        refused(&coracle, bind(bundle, &host, destination, &[]), &[what, "/destination"]);
+        refused(coracle, bind(bundle, &host, destination, &[]), &[what, "/destination"]);
         let bundle = coracle.bundle();
         symlink("proc", bundle.rootfs().join("link")).unwrap();
-        refused(&coracle, tmpfs(bundle, destination, &[]), &[what]);
+        refused(coracle, tmpfs(bundle, destination, &[]), &[what]);
     }
-    for destination in ["/proc/self/oom_score_adj", "/proc/sys/kernel/hostname", "/proc/self/stat"]
-    {
-        refused(&coracle, bind(coracle.bundle(), &file, destination, &[]), &[what]);
+    // The kernel drops what is mounted in /proc/net.
+    for destination in [
+        "/proc/self/oom_score_adj",
+        "/proc/sys/kernel/hostname",
+        "/proc/self/stat",
+        "/proc/net/dev",
+    ] {
+        refused(coracle, bind(coracle.bundle(), &file, destination, &[]), &[what]);
     }
     // Before there is a procfs on it, too.
     let bundle = coracle.bundle();
     let mut mounts = bundle.config()["mounts"].as_array().unwrap().clone();
     mounts.retain(|mount| mount["destination"] != "/proc");
     let bundle = bundle.set("/mounts", mounts);
-    refused(&coracle, tmpfs(bundle, "/proc", &[]), &[what]);
+    refused(coracle, tmpfs(bundle, "/proc", &[]), &[what]);
 
     let mut bundle = coracle.bundle();
     let mut script = String::new();
@@ -42,19 +45,18 @@ fn proc_stays_the_kernel_s() {
     }
     // lxcfs is mounted again over its own.
     bundle = bind(bundle, &file, "/proc/cpuinfo", &["ro"]);
-    assert_eq!(look(&coracle, bundle, &script), "of the host\n".repeat(7));
+    assert_eq!(look(coracle, bundle, &script), "of the host\n".repeat(7));
 
     // The host's own, as for a container that shares its processes.
     let bundle = bind(coracle.bundle(), Path::new("/proc"), "/proc", &["rbind"]);
     let bundle = bundle.without_namespace("pid");
     coracle.run(&bundle.args(["true"])).succeeds();
-    let bundle = bind(coracle.bundle(), Path::new("/proc/sys"), "/proc", &[]);
-    refused(&coracle, bundle, &[what]);
+    // A part of it, and one in which no host has a mount that would have to come along.
+    let bundle = bind(coracle.bundle(), Path::new("/proc/tty"), "/proc", &[]);
+    refused(coracle, bundle, &[what]);
 }
 
-#[test]
-fn file_systems_get_what_is_theirs() {
-    let coracle = need!(Coracle::as_root());
+fn file_systems_get_what_is_theirs(coracle: &Coracle) {
     let mut bundle = coracle.bundle();
     // A devpts of today is always an instance of its own.
     let at = |name: &str| {
@@ -66,15 +68,15 @@ fn file_systems_get_what_is_theirs() {
     bundle = bundle.set(&format!("/mounts/{queue}/options"), json!([]));
     let script = "stat -f -c %t /dev/mqueue; ls /dev/pts; stat -c %a /dev/pts/ptmx; \
                   mkdir /dev/mqueue/x 2>/dev/null || touch /dev/mqueue/q && ls /dev/mqueue";
-    assert_eq!(look(&coracle, bundle, script), "19800202\nptmx\n666\nq\n");
+    assert_eq!(look(coracle, bundle, script), "19800202\nptmx\n666\nq\n");
 
     let mount = json!({"destination": "/tmp", "type": "nosuchfs", "source": "none"});
-    refused(&coracle, with(coracle.bundle(), mount), &["nosuchfs", "/proc/filesystems"]);
+    refused(coracle, with(coracle.bundle(), mount), &["nosuchfs", "/proc/filesystems"]);
     let bundle = tmpfs(coracle.bundle(), "/tmp", &["nosuchoption"]);
-    refused(&coracle, bundle, &["nosuchoption", "/options/0"]);
+    refused(coracle, bundle, &["nosuchoption", "/options/0"]);
     let mount =
         json!({"destination": "/tmp", "type": "fuse", "source": "none", "options": ["fd=9"]});
-    refused(&coracle, with(coracle.bundle(), mount), &["mounting fuse on /tmp"]);
+    refused(coracle, with(coracle.bundle(), mount), &["mounting fuse on /tmp"]);
 }
 
 #[test]
@@ -126,4 +128,9 @@ fn cgroups_are_shown_with_and_without_a_namespace() {
     }
     // What was made in the shared view.
     let _ = fs::remove_dir("/sys/fs/cgroup/unified/inside");
+}
+
+coracle_tests::tests! {
+    as_root, as_ranged_user, as_single_user => proc_stays_the_kernel_s;
+    as_root, as_ranged_user => file_systems_get_what_is_theirs;
 }

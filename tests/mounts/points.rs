@@ -24,83 +24,111 @@ fn a_missing_destination_is_made() {
     }
 }
 
-#[test]
-fn a_destination_below_an_earlier_mount_is_made_in_it() {
-    let coracle = need!(Coracle::as_root());
-    let host = directory(&coracle, "host");
+fn a_destination_below_an_earlier_mount_is_made_in_it(coracle: &Coracle) {
+    let host = directory(coracle, "host");
     let bundle = tmpfs(coracle.bundle(), "/tmp", &["mode=700"]);
     let bundle = bind(bundle, &host, "/tmp/deep/down", &["ro"]);
     let bundle = bundle.set("/root/readonly", true);
     let rootfs = bundle.rootfs();
-    let told = look(&coracle, bundle, "cat /tmp/deep/down/file; stat -c %a /tmp; touch /tmp/x");
+    let told = look(coracle, bundle, "cat /tmp/deep/down/file; stat -c %a /tmp; touch /tmp/x");
     assert_eq!(told, "of the host\n700\n");
     assert!(!rootfs.join("tmp/deep").exists());
 }
 
-#[test]
-fn links_on_the_way_are_followed_inside() {
-    let coracle = need!(Coracle::as_root());
-    let host = directory(&coracle, "host");
+fn links_on_the_way_are_followed_inside(coracle: &Coracle) {
+    let host = directory(coracle, "host");
     let bundle = coracle.bundle();
     let rootfs = bundle.rootfs();
     fs::create_dir_all(rootfs.join("real/one")).unwrap();
+    coracle.give(&rootfs.join("real"));
     symlink("/real", rootfs.join("absolute")).unwrap();
     symlink("../../../real/one", rootfs.join("home/relative")).unwrap();
     let bundle = bind(bundle, &host, "/absolute/two", &[]);
     let bundle = bind(bundle, &host, "/home/relative", &[]);
-    let mounts = mounts(&coracle, bundle);
+    let mounts = mounts(coracle, bundle);
     mount_on(&mounts, "/real/two");
     mount_on(&mounts, "/real/one");
 }
 
-#[test]
-fn a_destination_that_leads_nowhere_is_refused() {
-    let coracle = need!(Coracle::as_root());
-    let host = directory(&coracle, "host");
-    for (link, source) in [("last", host.clone()), ("last", host.join("file")), ("a/b", host)] {
+/// As images have /etc/resolv.conf, a link to what is made when a system runs.
+fn what_a_link_leads_to_is_made(coracle: &Coracle) {
+    let host = directory(coracle, "host");
+    let file = host.join("file");
+    for (link, text, below, source, made) in [
+        ("etc/resolv.conf", "../run/systemd/stub.conf", "", &file, "run/systemd/stub.conf"),
+        ("etc/resolv.conf", "/run/systemd/stub.conf", "", &file, "run/systemd/stub.conf"),
+        ("link", "../../../far/up", "", &host, "far/up"),
+        ("link", "missing/../beside", "", &file, "beside"),
+        ("link", "missing/../beside", "", &host, "beside"),
+        ("link", "other", "", &host, "home/end"),
+        ("link", "deep//./down", "", &host, "deep/down"),
+        ("link", "/deep/down", "/a/b", &file, "deep/down/a/b"),
+        ("link", "other", "/a/b", &host, "home/end/a/b"),
+    ] {
         let bundle = coracle.bundle();
-        let first = link.split('/').next().unwrap();
-        symlink("/not/there", bundle.rootfs().join(first)).unwrap();
-        let bundle = bind(bundle, &source, &format!("/{link}"), &[]);
-        let index = bundle.config()["mounts"].as_array().unwrap().len() - 1;
-        let pointer = format!("/mounts/{index}/destination");
-        refused(&coracle, bundle, &["a link that leads nowhere", &pointer]);
+        let rootfs = bundle.rootfs();
+        symlink(text, rootfs.join(link)).unwrap();
+        symlink("/home/end", rootfs.join("other")).unwrap();
+        let bundle = bind(bundle, source, &format!("/{link}{below}"), &[]);
+        let mounts = mounts(coracle, bundle);
+        mount_on(&mounts, &format!("/{made}"));
+        assert_eq!(fs::read_link(rootfs.join(link)).unwrap(), Path::new(text));
+        assert_eq!(rootfs.join(made).is_file(), source.is_file(), "{link} -> {text}");
+    }
+    coracle.assert_nothing_left();
+}
+
+fn links_in_a_circle_are_refused(coracle: &Coracle) {
+    let host = directory(coracle, "host");
+    for (link, text) in
+        [("one", "two"), ("one", "one"), ("one", "two/x"), ("one", "/proc/self/cwd/x")]
+    {
+        for source in [host.clone(), host.join("file")] {
+            let bundle = coracle.bundle();
+            symlink(text, bundle.rootfs().join(link)).unwrap();
+            symlink("one", bundle.rootfs().join("two")).unwrap();
+            let bundle = bind(bundle, &source, "/one", &[]);
+            let index = bundle.config()["mounts"].as_array().unwrap().len() - 1;
+            let pointer = format!("/mounts/{index}/destination");
+            refused(coracle, bundle, &["(ELOOP)", "in a circle", &pointer]);
+        }
+    }
+    // A chain that the kernel would follow to its end, and one that it would not.
+    for (length, ends) in [(39, true), (60, false)] {
+        let bundle = coracle.bundle();
+        for index in 0..length {
+            symlink(format!("{}", index + 1), bundle.rootfs().join(index.to_string())).unwrap();
+        }
+        let bundle = bind(bundle, &host, "/0", &[]).sh("exit 0");
+        assert_eq!(coracle.run(&bundle).code == Some(0), ends, "{length} links");
     }
 }
 
-#[test]
-fn directories_go_on_directories_and_files_on_files() {
-    let coracle = need!(Coracle::as_root());
-    let host = directory(&coracle, "host");
+fn directories_go_on_directories_and_files_on_files(coracle: &Coracle) {
+    let host = directory(coracle, "host");
     let what = "not both directories or both files";
-    refused(&coracle, bind(coracle.bundle(), &host, "/etc/passwd", &[]), &[what]);
-    refused(&coracle, bind(coracle.bundle(), &host.join("file"), "/etc", &[]), &[what]);
-    refused(&coracle, tmpfs(coracle.bundle(), "/etc/passwd", &[]), &[what]);
-    refused(&coracle, bind(coracle.bundle(), &host, "/etc/passwd/below", &[]), &["(ENOTDIR)"]);
+    refused(coracle, bind(coracle.bundle(), &host, "/etc/passwd", &[]), &[what]);
+    refused(coracle, bind(coracle.bundle(), &host.join("file"), "/etc", &[]), &[what]);
+    refused(coracle, tmpfs(coracle.bundle(), "/etc/passwd", &[]), &[what]);
+    refused(coracle, bind(coracle.bundle(), &host, "/etc/passwd/below", &[]), &["(ENOTDIR)"]);
 }
 
-#[test]
-fn a_missing_source_is_told() {
-    let coracle = need!(Coracle::as_root());
+fn a_missing_source_is_told(coracle: &Coracle) {
     let bundle = bind(coracle.bundle(), Path::new("/not/there"), "/tmp", &[]);
     let index = bundle.config()["mounts"].as_array().unwrap().len() - 1;
     let pointer = format!("/mounts/{index}/source = \"/not/there\"");
-    refused(&coracle, bundle, &[&pointer, "no such file or directory", "make the file"]);
+    refused(coracle, bundle, &[&pointer, "no such file or directory", "make the file"]);
 }
 
-#[test]
-fn a_source_may_be_relative_to_the_bundle() {
-    let coracle = need!(Coracle::as_root());
+fn a_source_may_be_relative_to_the_bundle(coracle: &Coracle) {
     let bundle = coracle.bundle();
     fs::write(bundle.path().join("beside"), "beside\n").unwrap();
     let bundle = bind(bundle, Path::new("beside"), "/tmp/beside", &[]);
-    assert_eq!(look(&coracle, bundle, "cat /tmp/beside"), "beside\n");
+    assert_eq!(look(coracle, bundle, "cat /tmp/beside"), "beside\n");
 }
 
-#[test]
-fn links_as_sources_and_destinations() {
-    let coracle = need!(Coracle::as_root());
-    let host = directory(&coracle, "host");
+fn links_as_sources_and_destinations(coracle: &Coracle) {
+    let host = directory(coracle, "host");
     symlink("file", host.join("link")).unwrap();
     let link = host.join("link");
 
@@ -109,21 +137,19 @@ fn links_as_sources_and_destinations() {
     let bundle = bind(bundle, &host.join("file"), "/tmp/file", &["copy-symlink"]);
     let bundle = bind(bundle, &link, "/tmp/bound", &["src-nofollow"]);
     let script = "cat tmp/followed tmp/file; readlink tmp/copied; readlink tmp/bound";
-    assert_eq!(look(&coracle, bundle, script), "of the host\nof the host\nfile\nfile\n");
+    assert_eq!(look(coracle, bundle, script), "of the host\nof the host\nfile\nfile\n");
 
     let bundle = bind(coracle.bundle(), &link, "/etc/passwd", &["copy-symlink"]);
-    refused(&coracle, bundle, &["another file is there"]);
+    refused(coracle, bundle, &["another file is there"]);
 
     let bundle = coracle.bundle().file("/etc/target", 0o644, "target\n");
     symlink("target", bundle.rootfs().join("etc/over")).unwrap();
     let bundle = bind(bundle, &host.join("file"), "/etc/over", &["dest-nofollow"]);
-    assert_eq!(look(&coracle, bundle, "cat /etc/over /etc/target"), "of the host\ntarget\n");
+    assert_eq!(look(coracle, bundle, "cat /etc/over /etc/target"), "of the host\ntarget\n");
 }
 
-#[test]
-fn a_thousand_mounts() {
-    let coracle = need!(Coracle::as_root());
-    let host = directory(&coracle, "host");
+fn a_thousand_mounts(coracle: &Coracle) {
+    let host = directory(coracle, "host");
     let bundle = coracle.bundle();
     let mut mounts = coracle_mounts(&bundle);
     for index in 0..1000 {
@@ -142,10 +168,8 @@ fn a_thousand_mounts() {
     coracle.assert_nothing_left();
 }
 
-#[test]
-fn masked_and_read_only_paths_of_every_kind() {
-    let coracle = need!(Coracle::as_root());
-    let host = directory(&coracle, "host");
+fn masked_and_read_only_paths_of_every_kind(coracle: &Coracle) {
+    let host = directory(coracle, "host");
     let bundle = coracle.bundle().set("/root/readonly", false);
     let bundle = bundle
         .file("/etc/hidden", 0o644, "secret\n")
@@ -171,4 +195,18 @@ fn masked_and_read_only_paths_of_every_kind() {
     assert_eq!(told.matches("Read-only file system").count(), 4, "{told}");
     assert_eq!(told.matches("No such file").count(), 2, "{told}");
     assert!(!told.contains("secret"), "{told}");
+}
+
+coracle_tests::tests! {
+    as_root, as_ranged_user, as_single_user =>
+        what_a_link_leads_to_is_made,
+        a_destination_below_an_earlier_mount_is_made_in_it,
+        links_on_the_way_are_followed_inside,
+        links_in_a_circle_are_refused,
+        directories_go_on_directories_and_files_on_files,
+        a_missing_source_is_told,
+        a_source_may_be_relative_to_the_bundle,
+        links_as_sources_and_destinations,
+        a_thousand_mounts,
+        masked_and_read_only_paths_of_every_kind;
 }

@@ -4,28 +4,24 @@ use std::fs;
 
 use crate::inside::{mount_on, mounts};
 use crate::{Mounted, bind, directory, tmpfs};
-use coracle_tests::{Coracle, need};
+use coracle_tests::Coracle;
 
-#[test]
-fn propagation_is_as_told() {
-    let coracle = need!(Coracle::as_root());
+fn propagation_is_as_told(coracle: &Coracle) {
     for (option, told) in [
         ("shared", "shared:"),
         ("private", ""),
         ("unbindable", "unbindable"),
         ("rshared", "shared:"),
     ] {
-        let mounts = mounts(&coracle, tmpfs(coracle.bundle(), "/tmp", &["shared", option]));
+        let mounts = mounts(coracle, tmpfs(coracle.bundle(), "/tmp", &["shared", option]));
         let mount = mount_on(&mounts, "/tmp");
         assert!(mount.propagation.starts_with(told), "{option}: {mount:?}");
         assert_eq!(mount.propagation.is_empty(), told.is_empty(), "{option}: {mount:?}");
     }
 }
 
-#[test]
-fn the_root_s_propagation_of_every_kind() {
-    let coracle = need!(Coracle::as_root());
-    let host = directory(&coracle, "host");
+fn the_root_s_propagation_of_every_kind(coracle: &Coracle) {
+    let host = directory(coracle, "host");
     for (kind, root, below) in [
         ("private", "", ""),
         ("rprivate", "", ""),
@@ -38,7 +34,7 @@ fn the_root_s_propagation_of_every_kind() {
     ] {
         let bundle = bind(coracle.bundle(), &host, "/home", &["private"]);
         let bundle = bundle.set("/linux/rootfsPropagation", kind);
-        let mounts = mounts(&coracle, bundle);
+        let mounts = mounts(coracle, bundle);
         for (point, wanted) in [("/", root), ("/home", below)] {
             let mount = mount_on(&mounts, point);
             if wanted.is_empty() {
@@ -52,9 +48,7 @@ fn the_root_s_propagation_of_every_kind() {
     }
 }
 
-#[test]
-fn what_the_host_mounts_arrives_only_in_a_slave() {
-    let coracle = need!(Coracle::as_root());
+fn what_the_host_mounts_arrives_only_in_a_slave(coracle: &Coracle) {
     for (kind, arrives) in [
         ("slave", true),
         ("rslave", true),
@@ -72,4 +66,12 @@ fn what_the_host_mounts_arrives_only_in_a_slave() {
         assert_eq!(seen.contains(" /home "), arrives, "{kind}: {seen}");
         coracle.delete(bundle.id());
     }
+}
+
+coracle_tests::tests! {
+    as_root, as_ranged_user, as_single_user, as_delegated_user =>
+        the_root_s_propagation_of_every_kind;
+    as_root, as_ranged_user, as_single_user =>
+        propagation_is_as_told,
+        what_the_host_mounts_arrives_only_in_a_slave;
 }

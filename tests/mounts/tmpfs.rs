@@ -12,9 +12,7 @@ use crate::inside::look;
 use crate::{refused, tmpfs, with};
 use coracle_tests::{Call, Coracle, json, need};
 
-#[test]
-fn a_read_only_tmpfs_is_closed_at_the_end() {
-    let coracle = need!(Coracle::as_root());
+fn a_read_only_tmpfs_is_closed_at_the_end(coracle: &Coracle) {
     let bundle = coracle.bundle();
     let config = bundle.config().clone();
     let dev = config["mounts"].as_array().unwrap().iter().position(|m| m["destination"] == "/dev");
@@ -22,20 +20,21 @@ fn a_read_only_tmpfs_is_closed_at_the_end() {
     let bundle = tmpfs(bundle, "/tmp", &["ro"]);
     let bundle = tmpfs(bundle, "/tmp/below", &["mode=700"]);
     let script = "touch /dev/x /tmp/x 2>&1; echo a > /dev/null; ls /dev/zero; touch /tmp/below/x";
-    let told = look(&coracle, bundle, script);
+    let told = look(coracle, bundle, script);
     assert_eq!(told.matches("Read-only file system").count(), 2, "{told}");
     assert!(told.ends_with("/dev/zero\n"), "{told}");
 }
 
-#[test]
-fn a_tmpfs_has_the_mode_of_what_it_covers() {
-    let coracle = need!(Coracle::as_root());
+fn a_tmpfs_has_the_mode_of_what_it_covers(coracle: &Coracle) {
     let bundle = coracle.bundle();
     fs::set_permissions(bundle.rootfs().join("root"), fs::Permissions::from_mode(0o700)).unwrap();
     let bundle = tmpfs(bundle, "/root", &[]);
     let bundle = tmpfs(bundle, "/home", &["mode=751"]);
     let bundle = tmpfs(bundle, "/tmp", &[]);
-    assert_eq!(look(&coracle, bundle, "stat -c %a /root /home /tmp"), "700\n751\n1777\n");
+    // Where there was nothing, its own.
+    let bundle = tmpfs(bundle, "/new/one", &[]);
+    let modes = look(coracle, bundle, "stat -c %a /root /home /tmp /new/one");
+    assert_eq!(modes, "700\n751\n1777\n1777\n");
 }
 
 /// A tree of everything that a directory can have.
@@ -62,9 +61,7 @@ fn fill(directory: &Path) {
 const LIST: &str = "cd /data && find . ! -type d | sort | xargs stat -c '%n %F %a %u:%g %s %Y' && \
      find . -type d | sort | xargs stat -c '%n %F %a %u:%g' && readlink link && readlink sub/up";
 
-#[test]
-fn tmpcopyup_copies_what_was_there() {
-    let coracle = need!(Coracle::as_root());
+fn tmpcopyup_copies_what_was_there(coracle: &Coracle) {
     let bundle = coracle.bundle();
     let data = bundle.rootfs().join("data");
     fill(&data);
@@ -82,7 +79,7 @@ fn tmpcopyup_copies_what_was_there() {
         .unwrap()
         .set_modified(old)
         .unwrap();
-    let plain = look(&coracle, bundle.set("/root/readonly", true), LIST);
+    let plain = look(coracle, bundle.set("/root/readonly", true), LIST);
     assert!(plain.contains("./sub/large regular file 644 0:0 300000 1000000\n"), "{plain}");
 
     let bundle = coracle.bundle();
@@ -90,7 +87,7 @@ fn tmpcopyup_copies_what_was_there() {
     let copied = Call::new(["cp", "-a", data.to_str().unwrap(), other.to_str().unwrap()]);
     copied.output().succeeds();
     let bundle = tmpfs(bundle, "/data", &["tmpcopyup", "size=16m"]);
-    assert_eq!(look(&coracle, bundle, LIST), plain);
+    assert_eq!(look(coracle, bundle, LIST), plain);
 
     let bundle = tmpfs(coracle.bundle(), "/data", &["tmpcopyup", "ro"]);
     let to = bundle.rootfs().join("data");
@@ -109,7 +106,7 @@ fn tmpcopyup_copies_what_was_there() {
     coracle.delete(bundle.id());
 
     let mount = json!({"destination": "/data", "type": "ramfs", "options": ["tmpcopyup"]});
-    refused(&coracle, with(coracle.bundle(), mount), &["only a tmpfs", "/options/0"]);
+    refused(coracle, with(coracle.bundle(), mount), &["only a tmpfs", "/options/0"]);
 }
 
 #[test]
@@ -126,4 +123,12 @@ fn tmpcopyup_as_an_ordinary_user() {
     let bundle = tmpfs(bundle, "/data", &["tmpcopyup"]);
     let told = look(&coracle, bundle, "cd data; cat file; wc -c < sub/large; ls; readlink link");
     assert_eq!(told, "text\n300000\nfifo\nfile\nlink\nsub\n/etc/shadow\n");
+}
+
+coracle_tests::tests! {
+    as_root, as_ranged_user, as_single_user =>
+        a_read_only_tmpfs_is_closed_at_the_end,
+        a_tmpfs_has_the_mode_of_what_it_covers;
+    as_root =>
+        tmpcopyup_copies_what_was_there;
 }

@@ -8,9 +8,11 @@ mod cgroups;
 mod command;
 mod contender;
 mod machine;
+mod memory;
 mod options;
 mod programs;
 mod report;
+mod seccomp;
 mod site;
 
 use std::fs;
@@ -30,6 +32,9 @@ use crate::Outcome;
 
 /// Measures, prints and judges as the arguments say.
 pub(crate) fn run(arguments: &[String]) -> Outcome<ExitCode> {
+    if let Some((_, rest)) = arguments.split_first().filter(|(first, _)| *first == "seccomp") {
+        return seccomp::run(rest);
+    }
     let options = Options::parse(arguments)?;
     if options.help {
         print!("{}", options::USAGE);
@@ -46,6 +51,10 @@ pub(crate) fn run(arguments: &[String]) -> Outcome<ExitCode> {
     let mut site = Site::open(&programs, &peers)?;
     let machine = Machine::describe(&site.hierarchies);
     left_out.extend(site.leave_out_the_broken());
+    if options.memory {
+        memory::measure(&site, &machine, &left_out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     site.measure(&options, &programs)?;
 
     let verdicts = report::judge(&site.contenders);

@@ -2,7 +2,13 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its reader is a person")]
 
 mod bench;
+mod criu;
+mod dist;
+mod packages;
+mod recipe;
 mod test;
+mod validation;
+mod vm;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -16,13 +22,19 @@ fn main() -> ExitCode {
     let args: Vec<String> = args.collect();
     match chore.as_str() {
         "test" => test::main(&args),
-        "bench" => bench::run(&args).unwrap_or_else(|error| {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }),
+        "bench" => tell(bench::run(&args)),
+        "dist" => dist::main(&args),
+        "vm" => tell(vm::run(&args)),
         _ => {
-            eprintln!("usage: cargo xtask test | bench");
+            eprintln!("usage: cargo xtask test | bench | vm | dist");
             ExitCode::from(2)
         }
     }
+}
+
+fn tell(outcome: Outcome<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
 }

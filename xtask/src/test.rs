@@ -3,6 +3,9 @@
 // Telling is its job.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod guests;
+mod tally;
+
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -14,9 +17,54 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, geteuid, kill_process_group, pidfd_open};
 
-/// Debian's packages that the tests need, each with a file that tells that it is there.
-const PACKAGES: [(&str, &str); 2] =
-    [("busybox-static", "/bin/busybox"), ("uidmap", "/usr/bin/newuidmap")];
+use self::guests::Guests;
+use self::tally::Tally;
+use crate::criu;
+use crate::packages::{self, Package};
+use crate::validation::{self, Judgement};
+
+/// Debian's packages that the tests need.
+const PACKAGES: [Package; 3] = [
+    ("busybox-static", "/bin/busybox"),
+    ("strace", "/usr/bin/strace"),
+    ("uidmap", "/usr/bin/newuidmap"),
+];
+
+/// Those that the engines are run with, and what these need: they are tested by name and in the
+/// whole run.
+const ENGINES: [Package; 15] = [
+    ("aardvark-dns", "/usr/lib/podman/aardvark-dns"),
+    ("buildah", "/usr/bin/buildah"),
+    ("catatonit", "/usr/bin/catatonit"),
+    ("conmon", "/usr/bin/conmon"),
+    ("containerd", "/usr/bin/containerd"),
+    ("containernetworking-plugins", "/usr/lib/cni/bridge"),
+    ("crun", "/usr/bin/crun"),
+    ("docker.io", "/usr/sbin/dockerd"),
+    ("iproute2", "/sbin/ip"),
+    ("iptables", "/usr/sbin/iptables"),
+    ("netavark", "/usr/lib/podman/netavark"),
+    ("podman", "/usr/bin/podman"),
+    ("python3-grpcio", "/usr/lib/python3/dist-packages/grpc"),
+    ("runc", "/usr/sbin/runc"),
+    ("slirp4netns", "/usr/bin/slirp4netns"),
+];
+
+/// Those that the package's documents are tried with, in the whole run.
+const READERS: [Package; 3] =
+    [("fish", "/usr/bin/fish"), ("man-db", "/usr/bin/man"), ("zsh", "/usr/bin/zsh")];
+
+/// The file of tests/ about engines.
+const ENGINES_TEST: &str = "engines";
+
+/// The file of tests/ about what is handed out.
+const PACKAGING_TEST: &str = "packaging";
+
+/// The name of the specification's validation programs.
+const VALIDATION: &str = "validation";
+
+/// The file of tests/ that needs CRIU.
+const CHECKPOINT_TEST: &str = "checkpoint";
 
 /// The user that rootless tests run as when all else runs as root. The tests know it by name.
 const USER: &str = "coracle-test";
@@ -26,8 +74,11 @@ const A_MINUTE: Duration = Duration::from_mins(1);
 /// Explains the command line.
 pub(crate) fn usage() -> ExitCode {
     eprintln!("usage: cargo xtask test [--quick] [NAME]");
-    eprintln!("  --quick  what a change is tried with: a binary built in seconds, no cargo-deny");
-    eprintln!("  NAME     a file of tests/, such as lifecycle, or a part of a test's name");
+    eprintln!(
+        "  --quick  what a change is tried with: a binary built in seconds, no package, no cargo-deny"
+    );
+    eprintln!("  NAME     a file of tests/, such as lifecycle, or a part of a test's name;");
+    eprintln!("           or validation: the specification's own programs");
     ExitCode::from(2)
 }
 
@@ -42,15 +93,42 @@ pub(crate) fn main(args: &[String]) -> ExitCode {
         _ => return usage(),
     };
 
+    let whole = name.is_none() && !quick;
+    let engines = whole || name == Some(ENGINES_TEST);
+    let packaging = whole || !quick && name == Some(PACKAGING_TEST);
     let mut run = Run::new();
-    run.prepare_machine();
+    let mut packages = PACKAGES.to_vec();
+    for (wanted, more) in [(engines, &ENGINES[..]), (packaging, &READERS)] {
+        packages.extend(more.iter().filter(|_| wanted));
+    }
+    run.prepare_machine(&packages);
+    if whole || name == Some(CHECKPOINT_TEST) {
+        run.provide_criu();
+    }
     if name.is_none() {
         run.step("cargo fmt --check", A_MINUTE);
         run.step("cargo clippy --workspace --all-targets --no-deps -- -D warnings", A_MINUTE * 10);
+        // Not among all targets, since it is not among those that are tested.
+        let engines = format!("cargo clippy -p coracle-tests --test {ENGINES_TEST} --no-deps");
+        run.step(&format!("{engines} -- -D warnings"), A_MINUTE * 10);
     }
     let profile = if quick { "quick" } else { "release" };
     if run.step(&format!("cargo build --package coracle-cli --profile {profile}"), A_MINUTE * 10) {
-        run.test(profile, name);
+        // It is built with flags of its own, and twice, to be the same.
+        if packaging && run.step("cargo xtask dist --check", A_MINUTE * 15) {
+            run.dist = Some(run.workspace.join("target/dist"));
+        }
+        if name != Some(VALIDATION) {
+            run.test(profile, name);
+        }
+        if engines && name.is_none() {
+            run.test(profile, Some(ENGINES_TEST));
+        }
+        if name == Some(VALIDATION) || whole {
+            run.validate(profile);
+        }
+        let guests = run.guests(profile);
+        guests.test(quick, name, &mut run.tally);
     }
     if !quick && name.is_none() {
         run.deny();
@@ -63,9 +141,11 @@ struct Run {
     workspace: PathBuf,
     /// Where Cargo puts what it builds for this machine: `target/TRIPLE`.
     built: PathBuf,
-    passed: u64,
-    failed: u64,
-    skipped: u64,
+    /// What is handed out, if it was built in this run.
+    dist: Option<PathBuf>,
+    /// The directory of a CRIU that is newer than the machine's.
+    criu: Option<PathBuf>,
+    tally: Tally,
 }
 
 impl Run {
@@ -76,35 +156,42 @@ impl Run {
         Self {
             workspace: manifest.parent().unwrap_or(manifest).to_owned(),
             built: own.ancestors().nth(2).unwrap_or(Path::new("target")).to_owned(),
-            passed: 0,
-            failed: 0,
-            skipped: 0,
+            dist: None,
+            criu: None,
+            tally: Tally::default(),
         }
     }
 
     /// Installs what the tests need where that is ours to do; what is then missing, the tests
     /// that need it will say.
-    fn prepare_machine(&mut self) {
-        let missing: Vec<&str> = PACKAGES
-            .iter()
-            .filter(|(_, file)| !Path::new(file).exists())
-            .map(|(package, _)| *package)
-            .collect();
+    fn prepare_machine(&mut self, packages: &[Package]) {
         let root = geteuid().is_root();
-        if missing.is_empty() {
-        } else if !root || !Path::new("/usr/bin/apt-get").exists() {
-            self.skip(&format!("what needs these packages: {}", missing.join(", ")));
+        if root && Path::new("/usr/bin/apt-get").exists() {
+            if let Err(error) = packages::install(packages) {
+                self.tally.fail("the packages", &error.to_string());
+            }
         } else {
-            let install = format!("apt-get install -y -q {}", missing.join(" "));
-            if !self.attempt(&install, A_MINUTE * 5) {
-                self.attempt("apt-get update -q", A_MINUTE * 5);
-                self.step(&install, A_MINUTE * 5);
+            let missing = packages::missing(packages);
+            if !missing.is_empty() {
+                self.tally.skip(&format!("what needs these packages: {}", missing.join(", ")));
             }
         }
         let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
         if root && !users.lines().any(|line| line.starts_with(&format!("{USER}:"))) {
             // Not --system: an ordinary user gets ranges in /etc/subuid and /etc/subgid.
             self.step(&format!("useradd --no-create-home {USER}"), A_MINUTE);
+        }
+    }
+
+    /// Has the tests find a CRIU that works; without it they find the machine's, or none.
+    fn provide_criu(&mut self) {
+        if !geteuid().is_root() || !Path::new("/usr/bin/apt-get").exists() {
+            return self.tally.skip("criu: unpacking it needs root on a Debian system");
+        }
+        // Beside target/TRIPLE.
+        match criu::directory(&self.built.with_file_name("criu")) {
+            Ok(directory) => self.criu = Some(directory),
+            Err(error) => self.tally.skip(&format!("criu: it cannot be unpacked: {error}")),
         }
     }
 
@@ -128,32 +215,53 @@ impl Run {
         let words = format!("cargo test --no-fail-fast {which} -- --show-output");
         let mut command = self.command(&words);
         command.env("CORACLE_BIN", self.built.join(profile).join("coracle"));
-        let failed_before = self.failed;
-        let mut skipped = 0;
-        // What a passing test printed interests nobody.
-        let mut quiet = false;
-        let ended = run(command, A_MINUTE * 20, |line| {
-            quiet = line == "successes:" || quiet && !line.starts_with("failures:");
-            if let Some(counts) = line.strip_prefix("test result: ") {
-                self.passed += count(counts, "passed");
-                self.failed += count(counts, "failed");
-                self.skipped += count(counts, "ignored");
-                quiet = false;
-            } else if line.starts_with("skipped: ") {
-                skipped += 1;
-                return true;
-            }
-            !quiet
-        });
+        if let Some(dist) = &self.dist {
+            command.env("CORACLE_DIST", dist);
+        }
+        if let Some(criu) = &self.criu {
+            let path = env::var_os("PATH").unwrap_or_default();
+            let path = env::join_paths([criu.clone()].into_iter().chain(env::split_paths(&path)));
+            command.env("PATH", path.unwrap_or_default());
+        }
+        let failed_before = self.tally.failed;
+        let ended = run(command, A_MINUTE * 20, |line| self.tally.hears(line));
         // A test that did not build, crashed or hung counts in no result line.
         if let Err(why) = ended
-            && self.failed == failed_before
+            && self.tally.failed == failed_before
         {
-            self.fail(&words, &why);
+            self.tally.fail(&words, &why);
         }
-        // Cargo took them for passed.
-        self.passed = self.passed.saturating_sub(skipped);
-        self.skipped += skipped;
+    }
+
+    fn guests(&self, profile: &str) -> Guests {
+        Guests {
+            coracle: self.built.join(profile).join("coracle"),
+            dist: self.dist.clone(),
+            scratch: self.built.join("moved"),
+        }
+    }
+
+    /// Runs the specification's validation programs and counts them.
+    fn validate(&mut self, profile: &str) {
+        if !geteuid().is_root() || !Path::new("/usr/bin/apt-get").exists() {
+            self.tally.skip("the validation programs: building them needs root on a Debian system");
+            return;
+        }
+        println!("     Running the specification's validation programs");
+        let target = self.built.parent().unwrap_or(&self.built);
+        let suite = match validation::Suite::ready(target) {
+            Ok(suite) => suite,
+            Err(error) => return self.tally.fail("the validation programs", &error.to_string()),
+        };
+        let coracle = self.built.join(profile).join("coracle");
+        suite.run(&coracle, &mut |program, judged| match judged {
+            Judgement::Passed => {
+                println!("validation {program} ... ok");
+                self.tally.passed += 1;
+            }
+            Judgement::Skipped(why) => self.tally.skip(&format!("validation {program}: {why}")),
+            Judgement::Failed(why) => self.tally.fail(&format!("validation {program}"), &why),
+        });
     }
 
     /// Judges the licences and origins of the libraries.
@@ -171,7 +279,7 @@ impl Run {
                 .current_dir(env::temp_dir())
                 .env("CARGO_TARGET_DIR", tools.join("target"));
             if let Err(why) = run(install, A_MINUTE * 15, |_| true) {
-                self.skip(&format!("cargo deny: it cannot be installed: {why}"));
+                self.tally.skip(&format!("cargo deny: it cannot be installed: {why}"));
                 return;
             }
         }
@@ -182,28 +290,24 @@ impl Run {
         let mut command = self.command(words);
         command.env("PATH", path.unwrap_or_default());
         if let Err(why) = run(command, A_MINUTE * 5, |_| true) {
-            self.fail(words, &why);
+            self.tally.fail(words, &why);
         }
     }
 
     /// The last line, for people and for machines.
     fn conclude(&self) -> ExitCode {
-        println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
-        if self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        let Tally { passed, failed, skipped, .. } = self.tally;
+        println!("{passed} passed, {failed} failed, {skipped} skipped");
+        if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
     /// A step that must succeed; whether it did.
     fn step(&mut self, words: &str, limit: Duration) -> bool {
         let ended = run(self.command(words), limit, |_| true);
         if let Err(why) = &ended {
-            self.fail(words, why);
+            self.tally.fail(words, why);
         }
         ended.is_ok()
-    }
-
-    /// A step that may fail; whether it did not.
-    fn attempt(&self, words: &str, limit: Duration) -> bool {
-        run(self.command(words), limit, |_| true).is_ok()
     }
 
     fn command(&self, words: &str) -> Command {
@@ -216,16 +320,6 @@ impl Run {
         };
         command.args(words).current_dir(&self.workspace).env("DEBIAN_FRONTEND", "noninteractive");
         command
-    }
-
-    fn fail(&mut self, what: &str, why: &str) {
-        println!("failed: {what}: {why}");
-        self.failed += 1;
-    }
-
-    fn skip(&mut self, what: &str) {
-        println!("skipped: {what}");
-        self.skipped += 1;
     }
 }
 
@@ -260,26 +354,5 @@ fn run(
         Ok(true) if status.success() => Ok(()),
         Ok(true) => Err(status.to_string()),
         _ => Err(format!("not done after {} s", limit.as_secs())),
-    }
-}
-
-/// The number before `word` in a result line such as `ok. 3 passed; 0 failed; 1 ignored; …`.
-fn count(counts: &str, word: &str) -> u64 {
-    let number =
-        |part: &str| part.trim().strip_suffix(word)?.trim_end().rsplit(' ').next()?.parse().ok();
-    counts.split(';').find_map(number).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::count;
-
-    #[test]
-    fn result_lines_are_counted() {
-        let line = "FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out";
-        assert_eq!(
-            ["passed", "failed", "ignored", "x"].map(|word| count(line, word)),
-            [12, 3, 1, 0]
-        );
     }
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
+use coracle::cgroup::Manager;
 use coracle::error::Context;
 use coracle::store::Store;
 use coracle::{Error, Result};
@@ -53,8 +54,8 @@ pub(crate) struct Globals {
     pub(crate) name: Name,
     /// Where the containers are.
     pub(crate) store: Store,
-    /// Containers stay in the caller's cgroup.
-    pub(crate) no_cgroup: bool,
+    /// Who makes the cgroups.
+    pub(crate) manager: Manager,
 }
 
 impl Globals {
@@ -68,34 +69,31 @@ impl Globals {
             Some(root) => std::path::absolute(root).what(|| "finding the state root")?,
             None => default_root(name, log)?,
         };
-        let no_cgroup = cgroup_manager(matches)?;
-        Ok(Self { name, store: Store::new(root), no_cgroup })
+        let manager = cgroup_manager(matches)?;
+        Ok(Self { name, store: Store::new(root), manager })
     }
 }
 
-/// Whether there are to be no cgroups (`--cgroup-manager disabled`, crun's).
-fn cgroup_manager(matches: &ArgMatches) -> Result<bool> {
+/// Who makes the cgroups: runc's `--systemd-cgroup`, crun's `--cgroup-manager`.
+fn cgroup_manager(matches: &ArgMatches) -> Result<Manager> {
     let manager = matches.get_one::<String>("cgroup-manager").map(String::as_str);
     let systemd = matches.get_one::<bool>("systemd-cgroup").copied().unwrap_or(false);
     match manager {
-        Some("disabled") => Ok(true),
-        None | Some("cgroupfs") if !systemd => Ok(false),
-        None | Some("cgroupfs" | "systemd") => {
-            Err(Error::new("this version does not have systemd make cgroups")
-                .help("choose the engine's cgroupfs driver: --cgroup-manager=cgroupfs for podman"))
-        }
+        Some("disabled") => Ok(Manager::Disabled),
+        None | Some("cgroupfs") if !systemd => Ok(Manager::Files),
+        None | Some("cgroupfs" | "systemd") => Ok(Manager::Systemd),
         Some(other) => Err(Error::new(format!("unknown cgroup manager {other:?}"))
             .help("the managers are cgroupfs, systemd and disabled")),
     }
 }
 
 /// `/run/NAME` for root; below the user's runtime directory for anybody else, and for root of a
-/// user namespace that is somebody else outside.
+/// user namespace that is not known to be root outside: podman's monitor gives no `USER`.
 fn default_root(name: Name, log: &mut Log) -> Result<PathBuf> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty());
     let root = geteuid().is_root();
     let mapped = root
-        && std::env::var_os("USER").is_some_and(|user| user != "root")
+        && std::env::var_os("USER").is_none_or(|user| user != "root")
         && coracle::container::in_user_namespace();
     match runtime {
         Some(directory) if !root || mapped || name == Name::Crun => {
@@ -110,6 +108,13 @@ fn default_root(name: Name, log: &mut Log) -> Result<PathBuf> {
         _ if root => Ok(Path::new("/run").join(name.text())),
         _ => own_directory(name, log),
     }
+}
+
+/// Where the state of containers usually is, without making sure that it can be.
+pub(crate) fn usual_root(name: Name) -> PathBuf {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty());
+    let base = runtime.filter(|_| !geteuid().is_root() || name == Name::Crun);
+    base.map_or_else(|| PathBuf::from("/run"), PathBuf::from).join(name.text())
 }
 
 /// For a user without a session: a directory below /tmp that is surely theirs.

@@ -16,9 +16,12 @@ use coracle_entry as _;
 
 mod args;
 mod commands;
+#[cfg(feature = "documents")]
+mod documents;
 mod globals;
 mod greeting;
 mod log;
+mod openmetrics;
 mod spelling;
 #[cfg(not(test))]
 mod start;
@@ -38,6 +41,12 @@ fn call() -> u8 {
     if name == Name::Greeting {
         return greeting::greet();
     }
+    #[cfg(feature = "documents")]
+    if let (Some(word), Some(directory)) = (std::env::args_os().nth(1), std::env::args_os().nth(2))
+        && word == "documents"
+    {
+        return u8::from(documents::write(&directory).is_err());
+    }
     let matches = match args::parse(name, words.collect()) {
         Ok(matches) => matches,
         Err(Usage { text, code, to_stdout }) => {
@@ -47,14 +56,16 @@ fn call() -> u8 {
     };
     let Some((command, options)) = matches.subcommand() else { return 1 };
     let mut log = log::Log::from_options(&matches);
+    log.debug(&format!("{}: {command} begins", args::described()));
     let outcome = Globals::from_options(name, &matches, &mut log)
         .and_then(|globals| commands::run(command, options, &globals, &mut log));
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            log.failed(&error);
             // An engine tells a failure of exec from the program's own code by this number.
-            if command == "exec" { 255 } else { 1 }
+            let (during, code) = if command == "exec" { ("exec failed: ", 255) } else { ("", 1) };
+            log.failed(during, &error);
+            code
         }
     }
 }

@@ -22,6 +22,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use crate::cgroup::Manager;
 use crate::container::{Handover, Request};
 use crate::error::{Context, Error, Result};
 use crate::store::Store;
@@ -66,12 +67,18 @@ impl Runtime {
         // Standard error may be the container's, so errors take a way of their own.
         let log = tell_tale()?;
         command.arg("--log").arg(&log.path).args(["--log-format", "json"]);
-        if request.no_cgroup {
-            command.args(["--cgroup-manager", "disabled"]);
-        }
+        let manager = match request.manager {
+            Manager::Files => "cgroupfs",
+            Manager::Systemd => "systemd",
+            Manager::Disabled => "disabled",
+        };
+        command.args(["--cgroup-manager", manager]);
         command.arg("create");
         if !request.bundle.as_os_str().is_empty() {
             command.arg("--bundle").arg(&request.bundle);
+        }
+        if let Some(config) = &request.config {
+            command.arg("--config").arg(config);
         }
         arguments(&mut command, &request.handover);
         if request.no_pivot {
@@ -84,6 +91,13 @@ impl Runtime {
             command.args(["--preserve-fds", &request.preserve_fds.to_string()]);
         }
         command.arg(&request.id).stdin(Stdio::null());
+        // A service's own are not its containers'.
+        for variable in ["LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET"] {
+            command.env_remove(variable);
+        }
+        if let Some(manager) = &request.notify_socket {
+            command.env("NOTIFY_SOCKET", manager);
+        }
         prepare(&mut command);
         let what = || format!("running {}", self.program.display());
         let status = command.status().what(what)?;

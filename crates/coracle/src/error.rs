@@ -133,10 +133,10 @@ impl Error {
 
     /// What was being done and why it failed, in one line, without place and help.
     pub fn summary(&self) -> String {
-        let mut text = self.0.what.to_string();
+        let mut text = plain(&self.0.what);
         if let Some(cause) = &self.0.cause {
             text.push_str(": ");
-            text.push_str(cause);
+            text.push_str(&plain(cause));
         }
         if let Some(errno) = self.0.errno {
             text.push_str(": ");
@@ -148,9 +148,9 @@ impl Error {
     /// The place in config.json with its value, such as `/process/cwd = "tmp"`.
     pub fn place(&self) -> Option<String> {
         let pointer = self.0.pointer.as_deref()?;
-        let shown = if pointer.is_empty() { "/" } else { pointer };
+        let shown = if pointer.is_empty() { "/".into() } else { plain(pointer) };
         Some(match &self.0.value {
-            Some(value) => format!("{}: {shown} = {}", self.0.file, shorten(value)),
+            Some(value) => format!("{}: {shown} = {}", self.0.file, shorten(value, 200)),
             None => format!("{}: {shown}", self.0.file),
         })
     }
@@ -204,13 +204,27 @@ impl<T> Context<T> for std::io::Result<T> {
     }
 }
 
+/// A text that may come from the configuration as it can stand in a message: on one line, nothing
+/// in it that a terminal would act on, and not too long.
+pub(crate) fn plain(text: &str) -> String {
+    const MOST: usize = 1000;
+    let mut plain = String::with_capacity(text.len().min(MOST));
+    for letter in shorten(text, MOST).chars() {
+        if letter.is_control() {
+            plain.extend(letter.escape_default());
+        } else {
+            plain.push(letter);
+        }
+    }
+    plain
+}
+
 /// A long value is of no use in an error; its beginning is.
-fn shorten(value: &str) -> Cow<'_, str> {
-    const MOST: usize = 200;
-    if value.len() <= MOST {
+fn shorten(value: &str, most: usize) -> Cow<'_, str> {
+    if value.len() <= most {
         return Cow::Borrowed(value);
     }
-    let end = (0..=MOST).rev().find(|&i| value.is_char_boundary(i)).unwrap_or(0);
+    let end = (0..=most).rev().find(|&i| value.is_char_boundary(i)).unwrap_or(0);
     Cow::Owned(format!("{}… ({} bytes)", &value[..end], value.len()))
 }
 

@@ -8,6 +8,7 @@ use crate::config::{
     self, Hooks, MemoryPolicyFlag, MemoryPolicyMode, Names, NamespaceKind, OLDEST_VERSION,
     SeccompAction, SeccompArch, SeccompFlag, SeccompOp, VERSION,
 };
+use crate::criu::service;
 use crate::plan;
 
 /// Every mount option that some runtime knows; those are told that this one carries out.
@@ -83,10 +84,14 @@ const MOUNT_OPTIONS: &[&str] = &[
 
 /// Annotations that change what the runtime does: whoever takes config.json from others has to look
 /// at them.
-const ANNOTATIONS: &[&str] = &["run.oci.seccomp.receiver", "run.oci.seccomp_fail_unknown_syscall"];
-
-/// Whether systemd can be had make the cgroups.
-const SYSTEMD: bool = false;
+const ANNOTATIONS: &[&str] = &[
+    "org.criu.config",
+    "org.systemd.property.",
+    "run.oci.delegate-cgroup",
+    "run.oci.seccomp.receiver",
+    "run.oci.seccomp_fail_unknown_syscall",
+    "run.oci.systemd.subgroup",
+];
 
 /// The features structure.
 ///
@@ -99,6 +104,7 @@ pub fn features() -> Value {
     let mount_options: Vec<&str> =
         MOUNT_OPTIONS.iter().copied().filter(|option| plan::knows_mount_option(option)).collect();
     let hooks: Vec<&str> = Hooks::default().lists().iter().map(|(name, _)| *name).collect();
+    let criu = service::find().is_ok();
     json!({
         "ociVersionMin": OLDEST_VERSION,
         "ociVersionMax": VERSION,
@@ -107,6 +113,8 @@ pub fn features() -> Value {
         "linux": linux(),
         "annotations": {
             "coracle.version": env!("CARGO_PKG_VERSION"),
+            // By runc's name, which engines look for. It takes a program of somebody else's.
+            "org.opencontainers.runc.checkpoint.enabled": criu.to_string(),
         },
         "potentiallyUnsafeConfigAnnotations": ANNOTATIONS,
     })
@@ -125,8 +133,8 @@ fn linux() -> Value {
         "cgroup": {
             "v1": true,
             "v2": true,
-            "systemd": SYSTEMD,
-            "systemdUser": SYSTEMD,
+            "systemd": true,
+            "systemdUser": true,
             "rdma": true,
         },
         "seccomp": {

@@ -8,9 +8,12 @@ pub mod error;
 pub mod features;
 pub mod plan;
 pub mod resctrl;
+mod resctrl_stats;
 pub mod seccomp;
 pub mod store;
 
+mod criu;
+mod dbus;
 mod init;
 mod launch;
 mod lsm;

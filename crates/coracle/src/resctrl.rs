@@ -214,6 +214,24 @@ impl Group<'_> {
     }
 }
 
+/// Writes lines into the `schemata` of a group that is there: all of them, or none.
+pub fn rewrite(directory: &Path, wanted: &Wanted) -> Result<()> {
+    let path = directory.join("schemata");
+    let before = fs::read_to_string(&path).what(|| format!("reading {}", path.display()))?;
+    // Its root is found for the kernel's own words only.
+    let root = directory.parent().unwrap_or(directory).to_owned();
+    let directory = directory.to_owned();
+    let group = Group { wanted, root, directory, monitoring: None, made: Vec::new() };
+    group.write_schemata().inspect_err(|_| {
+        for line in before.lines() {
+            let _ = OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .and_then(|mut file| file.write_all(format!("{}\n", line.trim()).as_bytes()));
+        }
+    })
+}
+
 /// Puts a process into groups that are there.
 pub fn enter(directory: &Path, monitoring: Option<&Path>, pid: u32) -> Result<()> {
     // The control group first: a monitoring group takes only what is in its own.

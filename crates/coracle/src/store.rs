@@ -4,8 +4,11 @@
 //! visible, so that a runtime killed at any moment leaves something that `delete --force` can take
 //! away. Readers take no lock. Whoever changes a container holds the lock on its directory.
 
-use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+mod record;
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -14,9 +17,11 @@ use rustix::fs::{
     unlinkat,
 };
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
+use rustix::process::geteuid;
 
+pub use self::record::{Record, RecordConfig, RecordMount, RecordOptions};
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::shared::SharedPage;
 
 /// The state root: where the containers of one runtime are.
 #[derive(Clone, Debug)]
@@ -39,99 +44,11 @@ pub(crate) const FIFO: &str = "exec.fifo";
 /// Where init listens for the word to start.
 pub(crate) const SOCKET: &str = "init.sock";
 
-/// What is kept of a container. The keys are runc's, for those who read them.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Record {
-    /// The container's ID.
-    pub id: String,
-    /// Its first process, as the host counts; 0 before there is one.
-    pub init_process_pid: u32,
-    /// When that process started, in clock ticks since boot (proc(5), starttime): together with
-    /// the pid this names one process for ever.
-    pub init_process_start: u64,
-    /// When the container was made, in RFC 3339, UTC.
-    pub created: String,
-    /// What monitoring tools want to know of the configuration.
-    pub config: RecordConfig,
-    /// Whether the runtime had no privileges over the host.
-    pub rootless: bool,
-    /// Controller to directory; `""` is cgroup v2.
-    pub cgroup_paths: BTreeMap<String, String>,
-    /// Namespace type (`NEWPID` …) to the file that stands for it.
-    pub namespace_paths: BTreeMap<String, String>,
-    /// What standard input, output and error of the first process were.
-    #[serde(default)]
-    pub external_descriptors: Vec<String>,
-    /// The resctrl group, if there is one.
-    #[serde(default)]
-    pub intel_rdt_path: String,
-    /// Its monitoring group, if it has one.
-    #[serde(default)]
-    pub intel_rdt_mon_path: String,
-    /// What the caller asked for beside the configuration.
-    #[serde(default)]
-    pub options: RecordOptions,
-}
+/// What init has left to be found by `start`, which shares no memory with it.
+const LAST_WORDS: &str = "init.words";
 
-/// How a container was made, as far as later commands have to know it.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RecordOptions {
-    /// `--no-pivot`.
-    pub no_pivot: bool,
-    /// `--no-new-keyring`.
-    pub no_new_keyring: bool,
-    /// `--preserve-fds`.
-    pub preserve_fds: u32,
-    /// Whether it has a pid namespace that is not the runtime's: then the end of its first process
-    /// is the end of all.
-    pub own_pids: bool,
-    /// Whether its resctrl group was made for it alone.
-    pub own_resctrl: bool,
-}
-
-/// The part of the configuration that the record repeats.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct RecordConfig {
-    /// The root file system, absolute.
-    pub rootfs: String,
-    /// Annotations as `key=value`, and `bundle=` with the bundle's directory.
-    pub labels: Vec<String>,
-    /// The host's side and the container's side of every mount.
-    pub mounts: Vec<RecordMount>,
-}
-
-/// One mount of the configuration.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct RecordMount {
-    /// Where it comes from.
-    pub source: String,
-    /// Where it is in the container.
-    pub destination: String,
-    /// The type of file system; `bind` for a bind mount.
-    pub device: String,
-}
-
-impl Record {
-    /// The bundle's directory.
-    pub fn bundle(&self) -> &str {
-        let label = self.config.labels.iter().find_map(|label| label.strip_prefix("bundle="));
-        label.unwrap_or_default()
-    }
-
-    /// Its groups of resctrl, if there are any: the control group, the monitoring group.
-    pub(crate) fn resctrl(&self) -> Option<(&Path, Option<&Path>)> {
-        let [group, monitoring] = [&self.intel_rdt_path, &self.intel_rdt_mon_path]
-            .map(|path| Some(Path::new(path)).filter(|_| !path.is_empty()));
-        Some((group?, monitoring))
-    }
-
-    /// The annotations of the configuration.
-    pub fn annotations(&self) -> BTreeMap<&str, &str> {
-        let labels = self.config.labels.iter().filter(|label| !label.starts_with("bundle="));
-        labels.filter_map(|label| label.split_once('=')).collect()
-    }
-}
+/// The directory with the socket on which the container says that it is ready.
+pub(crate) const NOTIFY: &str = "notify";
 
 /// Checks an ID: `[A-Za-z0-9_+.-]+`, not `.` or `..`.
 pub fn check_id(id: &str) -> Result<()> {
@@ -194,11 +111,16 @@ impl Store {
                 return Err(Error::new(format!("making {}/{id}", self.root.display())).os(errno));
             }
         }
-        let directory = open_directory(root.as_fd(), id)
-            .what(|| format!("opening {}/{id}", self.root.display()))?;
+        let directory =
+            open_container(&root, id).what(|| format!("opening {}/{id}", self.root.display()))?;
         let entry = Entry { id: id.to_owned(), root, directory };
         entry.lock()?;
         Ok(entry)
+    }
+
+    /// Where a container of this ID has the socket on which it says that it is ready.
+    pub(crate) fn notify_directory(&self, id: &str) -> Result<PathBuf> {
+        std::path::absolute(self.root.join(id).join(NOTIFY)).what(|| "finding the state root")
     }
 
     /// Opens a container's directory.
@@ -215,7 +137,17 @@ impl Store {
             _ => Error::new(format!("opening {}/{id}", self.root.display())).os(errno),
         };
         let root = self.open_root().map_err(failed)?;
-        let directory = open_directory(root.as_fd(), id).map_err(failed)?;
+        let directory = open_container(&root, id).map_err(failed)?;
+        // It says which processes to kill and which cgroups to remove, and its owner can write it.
+        let owner = fstat(&directory).map_err(failed)?.st_uid;
+        if owner != 0 && owner != geteuid().as_raw() {
+            return Err(Error::new(format!("container {id} is another user's"))
+                .because(format!("{}/{id} belongs to user {owner}", self.root.display()))
+                .kind(Kind::State)
+                .help(
+                    "what a user keeps of a container is not to be trusted: run this as that user",
+                ));
+        }
         Ok(Entry { id: id.to_owned(), root, directory })
     }
 
@@ -236,8 +168,9 @@ impl Store {
         Ok(ids)
     }
 
+    /// The state root itself may be behind a link.
     fn open_root(&self) -> Result<OwnedFd, Errno> {
-        open_directory(CWD, &self.root)
+        openat(CWD, &self.root, DIRECTORY, Mode::empty())
     }
 }
 
@@ -247,9 +180,12 @@ fn make_root(root: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o711).create(root)
 }
 
-fn open_directory<P: rustix::path::Arg>(at: BorrowedFd<'_>, path: P) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    openat(at, path, flags, Mode::empty())
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Opens the directory of a container. A link in its place leads to what is no container's, and
+/// deleting that must not empty it.
+fn open_container(root: &OwnedFd, id: &str) -> Result<OwnedFd, Errno> {
+    openat(root, id, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
 }
 
 /// A container's directory.
@@ -296,7 +232,7 @@ impl Entry {
     pub(crate) fn is_locked(&self) -> bool {
         // A lock belongs to an open file description: asking on the one that may hold it would
         // give it away (flock(2)).
-        open_directory(self.directory.as_fd(), ".").is_ok_and(|other| locked(&other))
+        openat(&self.directory, ".", DIRECTORY, Mode::empty()).is_ok_and(|other| locked(&other))
     }
 
     /// Whether the container is created and waits for the word to start: exec.fifo is there, and
@@ -374,9 +310,19 @@ impl Entry {
         renameat(&self.directory, &temporary, &self.directory, name).what(what)
     }
 
+    /// The page in which init leaves what it cannot say, made if `make`; `None` if there is none, or
+    /// the file system shares no memory.
+    pub(crate) fn last_words(&self, make: bool) -> Option<SharedPage> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = if make { flags | OFlags::CREATE | OFlags::EXCL } else { flags };
+        let mode = Mode::from_raw_mode(0o600);
+        let file = openat(&self.directory, LAST_WORDS, flags, mode).ok()?;
+        SharedPage::of_file(&file).ok()
+    }
+
     /// Says that the container was started.
     pub(crate) fn mark_started(&self) {
-        for name in [FIFO, SOCKET] {
+        for name in [FIFO, SOCKET, LAST_WORDS] {
             // Init's lock is gone, so a fifo left behind says nothing.
             let _ = unlinkat(&self.directory, name, AtFlags::empty());
         }
@@ -393,6 +339,14 @@ impl Entry {
             }
             match unlinkat(&self.directory, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
+                // What is below it is of the container's own making, if it could lift the read-only
+                // mount of it. No other directory is ours to remove.
+                Err(Errno::ISDIR) if name.to_bytes() == NOTIFY.as_bytes() => {
+                    let path =
+                        PathBuf::from(format!("/proc/self/fd/{}", self.directory.as_raw_fd()));
+                    std::fs::remove_dir_all(path.join(OsStr::from_bytes(name.to_bytes())))
+                        .what(what)?;
+                }
                 Err(errno) => return Err(Error::new(what()).os(errno)),
             }
         }

@@ -14,6 +14,8 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, send, sendmsg, socketpair,
 };
 
+use crate::sys::shared::SharedPage;
+
 /// The longest message: a failure with the kernel's words.
 const LONGEST: usize = 1024;
 
@@ -104,10 +106,10 @@ operations! {
     StrictTarget => "the mount point is not an ordinary directory",
     /// The mount point is a directory and the source is not, or the other way round.
     KindOfTarget => "source and mount point are not both directories or both files",
-    /// A part of the mount point is a link that leads nowhere.
-    DanglingTarget => "the mount point, or a part of it, is a link that leads nowhere",
     /// Something that is no procfs on or in /proc.
     OverProc => "the mount would hide the kernel's own /proc",
+    /// The mount that is to go is not there, or a part of the way to it is a link.
+    StrictMount => "looking for the mount, on a path without links",
     /// What is to be changed is not where a mount begins.
     NoMount => "nothing is mounted there",
     /// mount_setattr(2) with AT_RECURSIVE, on a kernel that lacks it.
@@ -220,6 +222,8 @@ operations! {
     SetClocks => "setting the clocks of its time namespace",
     /// Writing cgroup.procs.
     EnterCgroup => "entering the cgroup",
+    /// It came to no system call of ours any more: a filter or a signal ended the process.
+    Ended => "its system call filter stopped it, or it was killed",
     /// No process was given, so there is nothing to start.
     NoProcess => "config.json has no process to start",
 }
@@ -237,127 +241,169 @@ impl Operation {
 
 /// One end of the conversation.
 #[derive(Debug)]
-pub(crate) struct Wire(OwnedFd);
+pub(crate) struct Wire {
+    socket: OwnedFd,
+    /// What init leaves here is received once its end is closed: under a system call filter it may
+    /// not be able to say, or do, anything else.
+    last_words: Option<SharedPage>,
+}
 
 impl Wire {
     /// Both ends: the parent's and init's.
     pub(crate) fn pair() -> Result<(Self, Self), Errno> {
         let (a, b) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        Ok((Self(a), Self(b)))
+        let wire = |socket| Self { socket, last_words: None };
+        Ok((wire(a), wire(b)))
     }
 
     /// A connection made by other means.
-    pub(crate) fn from_socket(socket: OwnedFd) -> Self {
-        Self(socket)
+    pub(crate) fn from_socket(socket: OwnedFd, last_words: Option<SharedPage>) -> Self {
+        Self { socket, last_words }
+    }
+
+    /// Goes on over another connection.
+    pub(crate) fn move_to(&mut self, socket: OwnedFd) {
+        self.socket = socket;
+    }
+
+    /// Has the other end take a close without a word for a failure, until
+    /// [`executing`](Self::executing).
+    pub(crate) fn leave(&mut self, last_words: SharedPage) {
+        let ended = Failure::of_stage(Operation::Ended, 0, Errno::CANCELED);
+        last_words.write(&encode(&Message::Failed(ended)).0);
+        self.last_words = Some(last_words);
+    }
+
+    /// From here on, a close means that the program runs.
+    pub(crate) fn executing(&self) {
+        if let Some(last_words) = self.last_words {
+            last_words.write(&[]);
+        }
     }
 
     /// Sends a message.
     pub(crate) fn send(&self, message: &Message) -> Result<(), Errno> {
-        let mut bytes = Vec::with_capacity(64);
-        let mut file = None;
-        match message {
-            Message::Continue => bytes.push(1),
-            Message::RuntimeHooks => bytes.push(2),
-            Message::HooksDone => bytes.push(3),
-            Message::Console(fd) => {
-                bytes.push(4);
-                file = Some(fd.as_fd());
-            }
-            Message::Listener(fd) => {
-                bytes.push(9);
-                file = Some(fd.as_fd());
-            }
-            Message::Filesystem(fd) => {
-                bytes.push(10);
-                file = Some(fd.as_fd());
-            }
-            Message::Delegate(step) => {
-                bytes.push(14);
-                bytes.extend_from_slice(&step.to_ne_bytes());
-            }
-            Message::Ready => bytes.push(5),
-            Message::Start => bytes.push(6),
-            Message::Staged(pid) => {
-                bytes.push(7);
-                bytes.extend_from_slice(&pid.to_ne_bytes());
-            }
-            Message::NeedSource(step) => {
-                bytes.push(11);
-                bytes.extend_from_slice(&step.to_ne_bytes());
-            }
-            Message::Source(fd) => {
-                bytes.push(12);
-                file = Some(fd.as_fd());
-            }
-            Message::Refused(operation, errno) => {
-                bytes.push(13);
-                bytes.push(operation.number());
-                bytes.extend_from_slice(&errno.raw_os_error().to_ne_bytes());
-            }
-            Message::Failed(failure) => {
-                bytes.push(8);
-                bytes.extend_from_slice(&failure.step.to_ne_bytes());
-                bytes.push(failure.operation.number());
-                bytes.extend_from_slice(&failure.detail.to_ne_bytes());
-                bytes.extend_from_slice(&failure.errno.raw_os_error().to_ne_bytes());
-                bytes.extend(failure.words.iter().take(LONGEST - bytes.len()));
-            }
+        let (bytes, file) = encode(message);
+        if let (Message::Failed(_), Some(last_words)) = (message, self.last_words) {
+            last_words.write(&bytes);
         }
         match file {
-            None => send(&self.0, &bytes, SendFlags::NOSIGNAL)?,
-            Some(fd) => send_with(self.0.as_fd(), &bytes, fd)?,
+            None => send(&self.socket, &bytes, SendFlags::NOSIGNAL)?,
+            Some(fd) => send_with(self.socket.as_fd(), &bytes, fd)?,
         };
         Ok(())
     }
 
     /// Receives a message; `None` when the other side is gone, which is how execve says that it
-    /// succeeded.
+    /// succeeded; or what it has left.
     pub(crate) fn receive(&self) -> Result<Option<Message>, Errno> {
         let mut buffer = [0; LONGEST];
         let (length, file) = loop {
-            match receive_with(self.0.as_fd(), &mut buffer) {
+            match receive_with(self.socket.as_fd(), &mut buffer) {
                 // The other side is gone and had not heard us out; what it said before comes next.
                 Err(Errno::INTR | Errno::CONNRESET) => {}
                 other => break other?,
             }
         };
-        let bytes = &buffer[..length];
-        let Some((tag, rest)) = bytes.split_first() else { return Ok(None) };
-        let message = match (tag, file) {
-            (1, _) => Message::Continue,
-            (2, _) => Message::RuntimeHooks,
-            (3, _) => Message::HooksDone,
-            (4, Some(fd)) => Message::Console(fd),
-            (9, Some(fd)) => Message::Listener(fd),
-            (11, _) => Message::NeedSource(u32::from_ne_bytes(array(rest, 0)?)),
-            (12, Some(fd)) => Message::Source(fd),
-            (13, _) => Message::Refused(
-                operation(rest, 0)?,
-                Errno::from_raw_os_error(i32::from_ne_bytes(array(rest, 1)?)),
-            ),
-            (10, Some(fd)) => Message::Filesystem(fd),
-            (14, _) => Message::Delegate(u32::from_ne_bytes(array(rest, 0)?)),
-            (5, _) => Message::Ready,
-            (6, _) => Message::Start,
-            (7, _) => Message::Staged(u32::from_ne_bytes(array(rest, 0)?)),
-            (8, _) => Message::Failed(Failure {
-                step: u32::from_ne_bytes(array(rest, 0)?),
-                operation: operation(rest, 4)?,
-                detail: u32::from_ne_bytes(array(rest, 5)?),
-                errno: Errno::from_raw_os_error(i32::from_ne_bytes(array(rest, 9)?)),
-                words: rest.get(13..).unwrap_or_default().to_vec(),
-            }),
-            _ => return Err(Errno::PROTO),
-        };
-        Ok(Some(message))
+        if let (0, Some(last_words)) = (length, self.last_words) {
+            return decode(&last_words.read(), None);
+        }
+        decode(&buffer[..length], file)
     }
 }
 
 impl AsFd for Wire {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
+}
+
+/// A message's bytes, and the descriptor that goes with them.
+fn encode(message: &Message) -> (Vec<u8>, Option<BorrowedFd<'_>>) {
+    let mut bytes = Vec::with_capacity(64);
+    let mut file = None;
+    match message {
+        Message::Continue => bytes.push(1),
+        Message::RuntimeHooks => bytes.push(2),
+        Message::HooksDone => bytes.push(3),
+        Message::Console(fd) => {
+            bytes.push(4);
+            file = Some(fd.as_fd());
+        }
+        Message::Listener(fd) => {
+            bytes.push(9);
+            file = Some(fd.as_fd());
+        }
+        Message::Filesystem(fd) => {
+            bytes.push(10);
+            file = Some(fd.as_fd());
+        }
+        Message::Delegate(step) => {
+            bytes.push(14);
+            bytes.extend_from_slice(&step.to_ne_bytes());
+        }
+        Message::Ready => bytes.push(5),
+        Message::Start => bytes.push(6),
+        Message::Staged(pid) => {
+            bytes.push(7);
+            bytes.extend_from_slice(&pid.to_ne_bytes());
+        }
+        Message::NeedSource(step) => {
+            bytes.push(11);
+            bytes.extend_from_slice(&step.to_ne_bytes());
+        }
+        Message::Source(fd) => {
+            bytes.push(12);
+            file = Some(fd.as_fd());
+        }
+        Message::Refused(operation, errno) => {
+            bytes.push(13);
+            bytes.push(operation.number());
+            bytes.extend_from_slice(&errno.raw_os_error().to_ne_bytes());
+        }
+        Message::Failed(failure) => {
+            bytes.push(8);
+            bytes.extend_from_slice(&failure.step.to_ne_bytes());
+            bytes.push(failure.operation.number());
+            bytes.extend_from_slice(&failure.detail.to_ne_bytes());
+            bytes.extend_from_slice(&failure.errno.raw_os_error().to_ne_bytes());
+            bytes.extend(failure.words.iter().take(LONGEST - bytes.len()));
+        }
+    }
+    (bytes, file)
+}
+
+/// What bytes and a descriptor mean; nothing, if there are none.
+fn decode(bytes: &[u8], file: Option<OwnedFd>) -> Result<Option<Message>, Errno> {
+    let Some((tag, rest)) = bytes.split_first() else { return Ok(None) };
+    let message = match (tag, file) {
+        (1, _) => Message::Continue,
+        (2, _) => Message::RuntimeHooks,
+        (3, _) => Message::HooksDone,
+        (4, Some(fd)) => Message::Console(fd),
+        (9, Some(fd)) => Message::Listener(fd),
+        (11, _) => Message::NeedSource(u32::from_ne_bytes(array(rest, 0)?)),
+        (12, Some(fd)) => Message::Source(fd),
+        (13, _) => Message::Refused(
+            operation(rest, 0)?,
+            Errno::from_raw_os_error(i32::from_ne_bytes(array(rest, 1)?)),
+        ),
+        (10, Some(fd)) => Message::Filesystem(fd),
+        (14, _) => Message::Delegate(u32::from_ne_bytes(array(rest, 0)?)),
+        (5, _) => Message::Ready,
+        (6, _) => Message::Start,
+        (7, _) => Message::Staged(u32::from_ne_bytes(array(rest, 0)?)),
+        (8, _) => Message::Failed(Failure {
+            step: u32::from_ne_bytes(array(rest, 0)?),
+            operation: operation(rest, 4)?,
+            detail: u32::from_ne_bytes(array(rest, 5)?),
+            errno: Errno::from_raw_os_error(i32::from_ne_bytes(array(rest, 9)?)),
+            words: rest.get(13..).unwrap_or_default().to_vec(),
+        }),
+        _ => return Err(Errno::PROTO),
+    };
+    Ok(Some(message))
 }
 
 /// An operation in a message.

@@ -138,6 +138,24 @@ impl Contender {
         Ok(())
     }
 
+    /// Whether `tries` containers in a row run with no more memory than `bytes`.
+    pub(super) fn runs_within(&self, runner: &Runner, bytes: u64, tries: usize) -> Outcome<bool> {
+        let run = fs::read(self.directory.join("run/config.json"))?;
+        let mut config: Value = serde_json::from_slice(&run)?;
+        config["linux"]["resources"]["memory"]["limit"] = json!(bytes);
+        let bundle = self.directory.join("limited");
+        fs::create_dir_all(&bundle)?;
+        fs::write(bundle.join("config.json"), serde_json::to_vec(&config)?)?;
+        for _ in 0..tries {
+            let ran = self.expect(runner, &self.run_arguments("limited"), 0).is_ok();
+            if !ran {
+                self.remove(runner);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Removes the container, whatever state it is in.
     pub(super) fn remove(&self, runner: &Runner) {
         if !self.is_floor() {

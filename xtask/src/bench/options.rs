@@ -9,9 +9,11 @@ use crate::Outcome;
 
 /// What `cargo xtask bench --help` prints.
 pub(super) const USAGE: &str = "\
-Usage: cargo xtask bench [OPTIONS]
+Usage: cargo xtask bench [memory] [OPTIONS]
+       cargo xtask bench seccomp
 
-Measures coracle beside runc and crun, as found in $PATH, and beside the kernel's floor.
+Measures coracle beside runc and crun, as found in $PATH, and beside the kernel's floor;
+with `memory`, not times but the smallest memory limit under which each runs a container.
 
   --runs N           rounds to measure (default 100)
   --pause MS         milliseconds of rest after a container's end (default 20)
@@ -26,6 +28,8 @@ Measures coracle beside runc and crun, as found in $PATH, and beside the kernel'
 #[derive(Default)]
 pub(super) struct Options {
     pub(super) help: bool,
+    /// Whether memory limits are to be searched for, and no times taken.
+    pub(super) memory: bool,
     /// Rounds to measure.
     pub(super) runs: usize,
     /// What the kernel gets after a container's end, to clean up behind it.
@@ -59,6 +63,7 @@ impl Options {
             };
             match name {
                 "--help" | "-h" => options.help = true,
+                "memory" => options.memory = true,
                 "--check" => options.check = true,
                 "--runs" => options.runs = value()?.parse().map_err(|_| "--runs takes a number")?,
                 "--pause" => {

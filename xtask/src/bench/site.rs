@@ -89,6 +89,11 @@ impl Site {
         left_out
     }
 
+    /// An error once somebody wants the benchmark to end.
+    pub(super) fn go_on(&self) -> Outcome<()> {
+        go_on(&self.interrupted)
+    }
+
     /// Fills the contenders' samples.
     pub(super) fn measure(&mut self, options: &Options, programs: &Programs) -> Outcome<()> {
         let Self { runner, contenders, interrupted, .. } = self;
@@ -110,9 +115,7 @@ impl Site {
                     Task::Version => contender.measure_version(runner)?,
                 }
                 sleep(options.pause);
-                if interrupted.load(Ordering::Relaxed) {
-                    return Err("interrupted".into());
-                }
+                go_on(interrupted)?;
             }
         }
         for _ in 0..MEMORY_ROUNDS {
@@ -122,6 +125,13 @@ impl Site {
         }
         Ok(())
     }
+}
+
+fn go_on(interrupted: &AtomicBool) -> Outcome<()> {
+    if interrupted.load(Ordering::Relaxed) {
+        return Err("interrupted".into());
+    }
+    Ok(())
 }
 
 impl Drop for Site {

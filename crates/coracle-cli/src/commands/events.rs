@@ -11,6 +11,7 @@ use coracle::{Error, Result};
 use super::{flag, id};
 use crate::globals::Globals;
 use crate::log::answer;
+use crate::openmetrics;
 
 pub(super) fn main(options: &ArgMatches, globals: &Globals) -> Result<u8> {
     let text = options.get_one::<String>("interval").map_or("5s", String::as_str);
@@ -22,7 +23,26 @@ pub(super) fn main(options: &ArgMatches, globals: &Globals) -> Result<u8> {
     if interval.is_zero() {
         return Err(Error::new("duration interval must be greater than 0"));
     }
-    if flag(options, "stats") {
+    let format = options.get_one::<String>("format").map_or("json", String::as_str);
+    let once = flag(options, "stats");
+    match format {
+        "json" => {}
+        "openmetrics" if once => {
+            let event = container::stats(&globals.store, id(options))?;
+            answer(&openmetrics::text(event.id, &event.data.unwrap_or_default()))?;
+            return Ok(0);
+        }
+        // Such a text has an end, and no place for what happens.
+        "openmetrics" => {
+            return Err(Error::new("OpenMetrics tells how things are, not what happens")
+                .help("add --stats"));
+        }
+        other => {
+            return Err(Error::new(format!("invalid format option: {other}"))
+                .help("the formats are json and openmetrics"));
+        }
+    }
+    if once {
         answer(&line(&container::stats(&globals.store, id(options))?))?;
         return Ok(0);
     }

@@ -1,6 +1,7 @@
 //! `exec`.
 
 use clap::ArgMatches;
+use coracle::cgroup::SubCgroup;
 use coracle::config::{self, Capabilities, Process};
 use coracle::container::{self, ExecRequest};
 use coracle::error::Context;
@@ -8,8 +9,9 @@ use coracle::{Error, Result};
 
 use super::{code, flag, handover, id, path};
 use crate::globals::Globals;
+use crate::log::Log;
 
-pub(super) fn main(options: &ArgMatches, globals: &Globals) -> Result<u8> {
+pub(super) fn main(options: &ArgMatches, globals: &Globals, log: &mut Log) -> Result<u8> {
     let process = process(options, globals)?;
     let detached = flag(options, "detach");
     let handover = handover(options);
@@ -20,25 +22,32 @@ pub(super) fn main(options: &ArgMatches, globals: &Globals) -> Result<u8> {
         .help("give --console-socket, or leave --tty out"));
     }
     let signals = container::prepare_signals(!flag(options, "no-subreaper") && !detached)?;
+    let words = options.get_many::<String>("cgroup").into_iter().flatten().map(String::as_str);
     let request = ExecRequest {
         id: id(options).to_owned(),
         process,
         handover,
+        cgroups: SubCgroup::parse(words)?,
         preserve_fds: options.get_one("preserve-fds").copied().unwrap_or(0),
         ignore_paused: flag(options, "ignore-paused"),
     };
-    let attached = container::exec(&globals.store, &request)?;
+    let attached = container::exec(&globals.store, &request, |message| log.warn(message))?;
     if detached {
         return Ok(0);
     }
     Ok(code(container::attach(&attached, &signals)?))
 }
 
-/// The process: from a file, or the container's own with what the options change.
+/// The process: from a file, with the container's capabilities if that has none, or the container's own with what the options change.
 fn process(options: &ArgMatches, globals: &Globals) -> Result<Process> {
     if let Some(file) = path(options, "process") {
         let bytes = std::fs::read(&file).what(|| format!("reading {}", file.display()))?;
-        return config::parse(&bytes, file.display().to_string());
+        let mut process: Process = config::parse(&bytes, file.display().to_string())?;
+        if process.capabilities.is_none() {
+            let spec = container::config(&globals.store, id(options))?;
+            process.capabilities = spec.process.and_then(|own| own.capabilities);
+        }
+        return Ok(process);
     }
     let args: Vec<String> =
         options.get_many("command").map(|words| words.cloned().collect()).unwrap_or_default();
@@ -50,7 +59,9 @@ fn process(options: &ArgMatches, globals: &Globals) -> Result<Process> {
     let mut process = spec.process.unwrap_or_default();
     process.args = args;
     process.terminal = flag(options, "tty");
-    if let Some(cwd) = options.get_one::<String>("cwd") {
+    // An empty value is none, as to runc: scripts hand on variables that are not set.
+    let text = |name| options.get_one::<String>(name).filter(|text| !text.is_empty());
+    if let Some(cwd) = text("cwd") {
         process.cwd.clone_from(cwd);
     }
     if let Some(variables) = options.get_many::<String>("env") {
@@ -59,10 +70,10 @@ fn process(options: &ArgMatches, globals: &Globals) -> Result<Process> {
     if let Some(forbid) = options.get_one::<bool>("no-new-privs") {
         process.no_new_privileges = *forbid;
     }
-    if let Some(profile) = options.get_one::<String>("apparmor") {
+    if let Some(profile) = text("apparmor") {
         process.apparmor_profile = Some(profile.clone());
     }
-    if let Some(label) = options.get_one::<String>("process-label") {
+    if let Some(label) = text("process-label") {
         process.selinux_label = Some(label.clone());
     }
     if let Some(names) = options.get_many::<String>("cap") {
@@ -73,7 +84,7 @@ fn process(options: &ArgMatches, globals: &Globals) -> Result<Process> {
             }
         }
     }
-    if let Some(user) = options.get_one::<String>("user") {
+    if let Some(user) = text("user") {
         let (uid, gid) = user.split_once(':').map_or((user.as_str(), None), |(u, g)| (u, Some(g)));
         let number = |text: &str| {
             text.parse::<u32>().map_err(|_| {

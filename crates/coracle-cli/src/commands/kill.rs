@@ -3,7 +3,7 @@
 use clap::ArgMatches;
 use coracle::{Error, Result, container};
 
-use super::{flag, id};
+use super::{flag, for_each};
 use crate::globals::Globals;
 
 pub(super) fn main(options: &ArgMatches, globals: &Globals) -> Result<u8> {
@@ -12,7 +12,9 @@ pub(super) fn main(options: &ArgMatches, globals: &Globals) -> Result<u8> {
         Error::new(format!("unknown signal {name:?}"))
             .help("a name such as TERM, or a number to 64")
     })?;
-    container::kill(&globals.store, id(options), number, flag(options, "all"))?;
+    for_each(options, globals, |id| {
+        container::kill(&globals.store, id, number, flag(options, "all"))
+    })?;
     Ok(0)
 }
 

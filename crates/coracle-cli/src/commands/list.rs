@@ -28,7 +28,7 @@ pub(super) fn main(options: &ArgMatches, globals: &Globals, log: &mut Log) -> Re
                 serde_json::to_string(&states)
                     .map_err(|error| Error::new("encoding the list").because(error.to_string()))?
             };
-            answer(&text)?;
+            answer(&(text + "\n"))?;
         }
         other => {
             return Err(Error::new(format!("invalid format option: {other}"))

@@ -1,5 +1,6 @@
 //! One file for each command: its options into a request, the library's answer into output.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -8,9 +9,11 @@ mod features;
 mod hello;
 mod kill;
 mod list;
+mod mounts;
 mod pause;
 mod plan;
 mod ps;
+mod restore;
 mod resume;
 mod run;
 mod spec;
@@ -35,17 +38,20 @@ pub(crate) fn run(
     log: &mut Log,
 ) -> Result<u8> {
     match command {
+        "checkpoint" => checkpoint::main(options, globals, log),
         "create" => create::main(options, globals, log),
         "delete" => delete::main(options, globals, log),
         "events" => events::main(options, globals),
-        "exec" => exec::main(options, globals),
+        "exec" => exec::main(options, globals, log),
         "features" => features::main(),
         "hello" => hello::main(),
         "kill" => kill::main(options, globals),
         "list" => list::main(options, globals, log),
+        "mounts" => mounts::main(options, globals),
         "pause" => pause::main(options, globals),
-        "plan" => plan::main(options),
+        "plan" => plan::main(options, globals, log),
         "ps" => ps::main(options, globals),
+        "restore" => restore::main(options, globals, log),
         "resume" => resume::main(options, globals),
         "run" => run::main(options, globals, log),
         "spec" => spec::main(options, globals),
@@ -59,6 +65,20 @@ pub(crate) fn run(
 /// The container's ID.
 fn id(options: &ArgMatches) -> &str {
     options.get_one::<String>("id").map_or("", String::as_str)
+}
+
+/// Does something with the container, or with `--regex` with all that match; each of them, and the
+/// first failure counts.
+fn for_each(
+    options: &ArgMatches,
+    globals: &Globals,
+    mut act: impl FnMut(&str) -> Result<()>,
+) -> Result<()> {
+    if !flag(options, "regex") {
+        return act(id(options));
+    }
+    let ids = coracle::container::matching(&globals.store, id(options))?;
+    ids.iter().map(|id| act(id)).fold(Ok(()), Result::and)
 }
 
 /// Whether a flag is set.

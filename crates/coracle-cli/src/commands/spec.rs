@@ -14,14 +14,27 @@ use crate::globals::Globals;
 
 pub(super) fn main(options: &ArgMatches, _globals: &Globals) -> Result<u8> {
     let bundle = path(options, "bundle").unwrap_or_else(|| ".".into());
-    write(&bundle, flag(options, "rootless"))?;
+    let rootless = flag(options, "rootless");
+    match path(options, "file") {
+        None => write(&bundle, rootless)?,
+        Some(file) => {
+            let file = bundle.join(file);
+            std::fs::write(&file, template(rootless)?)
+                .what(|| format!("writing {}", file.display()))?;
+        }
+    }
     Ok(0)
+}
+
+/// The template, for the caller.
+fn template(rootless: bool) -> Result<Vec<u8>> {
+    let caller = rootless.then(|| (geteuid().as_raw(), getegid().as_raw()));
+    config::to_json(&config::template(caller))
 }
 
 /// Writes the template into a bundle. A config.json that is there is never touched.
 pub(super) fn write(bundle: &Path, rootless: bool) -> Result<()> {
-    let caller = rootless.then(|| (geteuid().as_raw(), getegid().as_raw()));
-    let text = config::to_json(&config::template(caller))?;
+    let text = template(rootless)?;
     let path = bundle.join("config.json");
     let mut file =
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o666).open(&path).map_err(

@@ -14,14 +14,6 @@ use crate::globals::Globals;
 use crate::log::Log;
 
 pub(super) fn main(options: &ArgMatches, globals: &Globals, log: &mut Log) -> Result<u8> {
-    for (name, words) in [
-        ("l3-cache-schema", "Intel RDT/CAT: l3 cache schema is not enabled"),
-        ("mem-bw-schema", "Intel RDT/MBA: memory bandwidth schema is not enabled"),
-    ] {
-        if given(options, name).is_some() {
-            return Err(Error::new(words).help(format!("leave --{name} out")));
-        }
-    }
     let changes = if let Some(file) = path(options, "resources") {
         read(&file)?
     } else {
@@ -33,6 +25,10 @@ pub(super) fn main(options: &ArgMatches, globals: &Globals, log: &mut Log) -> Re
         from_options(options)?
     };
     container::update(&globals.store, id(options), &changes)?;
+    let [cache, bandwidth] = ["l3-cache-schema", "mem-bw-schema"].map(|name| given(options, name));
+    if cache.is_some() || bandwidth.is_some() {
+        container::update_shares(&globals.store, id(options), cache, bandwidth)?;
+    }
     Ok(0)
 }
 

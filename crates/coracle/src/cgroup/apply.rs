@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 
 use super::dir::Dir;
-use super::layout::{HYBRID, MOUNT};
 use super::limits::Limits;
 use super::write::{Missing, Version, Write};
-use super::{Cgroup, lacks_right, location, v2};
+use super::{Cgroup, lacks_right, location};
 use crate::{Errno, Error, Kind, Result};
+
+/// What to do where a disk has no weights.
+const WEIGHTS: &str = "weights of block devices need an I/O scheduler that knows them, such as bfq";
 
 /// What a file said before it was written to.
 struct Old<'a> {
@@ -36,29 +38,37 @@ impl Cgroup {
         self.enable(&limits.controllers())?;
         self.check_usage(limits)?;
         let mut old = Vec::new();
-        self.write(limits.writes().collect(), |dir, write| old.extend(before(dir, write))).map_err(
-            |error| match restore(&old) {
-                Ok(()) if old.is_empty() => error,
-                Ok(()) => error.within("all limits are as they were"),
-                Err(file) => error.within(&format!("{file} could not be set back")),
-            },
-        )
+        let written =
+            self.write(limits.writes().collect(), |dir, write| old.extend(before(dir, write)));
+        written.and_then(|()| self.tell_systemd(limits)).map_err(|error| match restore(&old) {
+            Ok(()) if old.is_empty() => error,
+            Ok(()) => error.within("all limits are as they were"),
+            Err(file) => error.within(&format!("{file} could not be set back")),
+        })
+    }
+
+    /// Makes limits that the kernel has taken the unit's properties too, so that they last.
+    fn tell_systemd(&self, limits: &Limits) -> Result<()> {
+        let Some(unit) = &self.unit else { return Ok(()) };
+        unit.set(limits, self.weight_after_idling(limits))?;
+        // It has written its own idea of them, which may be coarser.
+        self.write(limits.writes().collect(), |_, _| {})
+    }
+
+    /// The weight of one that is not idle any more, or never was: the unit has to be told, or systemd
+    /// would make it idle again.
+    fn weight_after_idling(&self, limits: &Limits) -> Option<u64> {
+        let to = |file: &str| limits.writes().find(|write| write.file == file);
+        let idle = to("cpu.idle").filter(|write| write.value == "0")?;
+        if to("cpu.weight").is_some() {
+            return None;
+        }
+        self.place(idle)?.read("cpu.weight").ok()?.trim_end().parse().ok()
     }
 
     /// The version of control groups that a controller, by its version 2 name, belongs to here.
     pub fn version(&self, controller: &str) -> Option<Version> {
         location::version(self.dirs.iter().map(|dir| &*dir.controllers), controller)
-    }
-
-    /// Enables controllers of version 2 that were not needed when the cgroup was made.
-    fn enable(&self, controllers: &[&str]) -> Result<()> {
-        let Some(dir) = self.dirs.iter().find(|dir| dir.controllers.is_empty()) else {
-            return Ok(());
-        };
-        let own = |name: &&&str| self.version(name) == Some(Version::V2);
-        let needed: Vec<&str> = controllers.iter().filter(own).copied().collect();
-        let mount = if self.is_unified { MOUNT } else { HYBRID };
-        v2::enable(mount.as_ref(), dir, &needed, false)
     }
 
     /// Refuses a limit of memory that is exceeded already: the kernel would kill.
@@ -145,7 +155,8 @@ impl Cgroup {
                     Err(_) => error,
                 }
             }
-            (Errno::NODEV, _) if write.key.is_some() => {
+            (Errno::OPNOTSUPP, _) if write.controller == "io" => error.help(WEIGHTS),
+            (Errno::NODEV, _) if write.controller == "io" => {
                 error.help("it begins with the numbers of a whole disk, not of a partition")
             }
             _ => match accepts(write) {
@@ -158,20 +169,46 @@ impl Cgroup {
 
 /// Writes one line, where the kernel has the file.
 fn write_one(dir: &Dir, write: &Write) -> Result<(), Errno> {
-    match (dir.write(&write.file, &write.line(&write.value)), &write.missing) {
+    match (write_line(dir, &write.file, &write.line(&write.value)), &write.missing) {
         (Err(Errno::NOENT), Missing::Skip) => Ok(()),
-        (Err(Errno::NOENT), Missing::Instead(file, value)) => dir.write(file, &write.line(value)),
+        // The file of a scheduler that is there, but not this disk's.
+        (Err(errno @ (Errno::NOENT | Errno::OPNOTSUPP)), Missing::Instead(file, value)) => {
+            match write_line(dir, file, &write.line(value)) {
+                Err(Errno::NOENT) => Err(errno),
+                answer => answer,
+            }
+        }
         (answer, _) => answer,
     }
 }
 
-/// What to write to undo a write that is to come.
-fn before<'a>(dir: &'a Dir, write: &'a Write) -> Option<Old<'a>> {
-    let mut files = vec![&*write.file];
-    if let Missing::Instead(file, _) = write.missing {
-        files.push(file);
-    }
-    let (file, text) = files.into_iter().find_map(|file| Some((file, dir.read(file).ok()?)))?;
+/// Writes a line, and again what the kernel forgets over it: with a new weight for all disks, bfq
+/// drops those of single ones.
+fn write_line(dir: &Dir, file: &str, line: &str) -> Result<(), Errno> {
+    let of_one_disk = |line: &&str| line.split(' ').next().is_some_and(|word| word.contains(':'));
+    let single = match file {
+        "io.bfq.weight" if !of_one_disk(&line) => file,
+        "blkio.bfq.weight" => "blkio.bfq.weight_device",
+        _ => return dir.write(file, line),
+    };
+    let before = dir.read(single).unwrap_or_default();
+    dir.write(file, line)?;
+    before.lines().filter(of_one_disk).try_for_each(|line| dir.write(single, line))
+}
+
+/// What to write to undo a write that is to come, into whichever of its files.
+fn before<'a>(dir: &'a Dir, write: &'a Write) -> impl Iterator<Item = Old<'a>> {
+    let instead = match write.missing {
+        Missing::Instead(file, _) => Some(file),
+        _ => None,
+    };
+    let files = std::iter::once(&*write.file).chain(instead);
+    files.filter_map(|file| before_in(dir, file, write))
+}
+
+/// The same in one file.
+fn before_in<'a>(dir: &'a Dir, file: &'a str, write: &'a Write) -> Option<Old<'a>> {
+    let text = dir.read(file).ok()?;
     let lines = match &write.key {
         Some(key) => vec![line_of(&text, key).unwrap_or_else(|| reset(file, key))],
         None if file == "memory.oom_control" => {
@@ -195,7 +232,7 @@ fn line_of(text: &str, key: &str) -> Option<String> {
 fn reset(file: &str, key: &str) -> String {
     let none = match file {
         "io.max" => "rbps=max wbps=max riops=max wiops=max",
-        "io.weight" | "io.bfq.weight" => "default",
+        "io.weight" | "io.bfq.weight" | "blkio.bfq.weight_device" => "default",
         "rdma.max" => "hca_handle=max hca_object=max",
         _ => "0",
     };
@@ -208,13 +245,20 @@ fn restore<'a>(old: &[Old<'a>]) -> Result<(), &'a str> {
     let mut left: Vec<&Old<'a>> = old.iter().rev().collect();
     loop {
         let before = left.len();
-        left.retain(|old| old.lines.iter().any(|line| old.dir.write(old.file, line).is_err()));
+        left.retain(|old| {
+            old.lines.iter().any(|line| !is_back(write_line(old.dir, old.file, line)))
+        });
         match left.first() {
             None => return Ok(()),
             Some(first) if left.len() == before => return Err(first.file),
             Some(_) => {}
         }
     }
+}
+
+/// Whether a line is as it was: a scheduler that is not the disk's had nothing to change.
+fn is_back(written: Result<(), Errno>) -> bool {
+    matches!(written, Ok(()) | Err(Errno::OPNOTSUPP))
 }
 
 /// What to do where the kernel has no such file.
@@ -227,9 +271,10 @@ fn lacking(dir: &Dir, write: &Write) -> Cow<'static, str> {
             sizes if sizes.is_empty() => "this machine has no huge pages".into(),
             sizes => format!("this machine's huge pages are of {}", sizes.join(" and ")).into(),
         },
-        "io" if write.file.contains("weight") => {
-            "weights of block devices need an I/O scheduler that knows them, such as bfq".into()
+        "io" if write.file.contains("leaf_weight") => {
+            "the scheduler that knew leaf weights left Linux with 5.0: take it out".into()
         }
+        "io" if write.file.contains("weight") => WEIGHTS.into(),
         _ => "this kernel has no such file: take the limit out".into(),
     }
 }
@@ -267,9 +312,14 @@ fn accepts(write: &Write) -> Option<&'static str> {
         "pids/limit" => "a number of tasks; -1 for no limit",
         "blockIO/weight" => "10 to 1000",
         field if field.starts_with("blockIO/weightDevice/") => "10 to 1000",
-        field if field.starts_with("blockIO/throttle") => "bytes or operations a second",
+        field if field.starts_with("blockIO/throttle") => {
+            "bytes or operations a second, more than 1"
+        }
         field if field.starts_with("hugepageLimits/") => "bytes, a whole number of pages",
         field if field.starts_with("network/priorities/") => "a priority and a known interface",
+        field if field.starts_with("unified/") => {
+            "what the kernel's cgroup-v2.rst says of that file, within the cgroup above"
+        }
         field if field.starts_with("rdma/") => "limits of a device that there is",
         _ => return None,
     })

@@ -50,11 +50,16 @@ impl Access {
         self.0 & other.0 == other.0
     }
 
+    /// The access of both.
+    pub(super) fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
-    fn letters(self) -> String {
+    pub(super) fn letters(self) -> String {
         let has = |&(letter, access): &(char, Self)| self.contains(access).then_some(letter);
         Self::LETTERS.iter().filter_map(has).collect()
     }
@@ -221,7 +226,9 @@ impl Policy {
 
     /// The rules as version 1 keeps them: exceptions from the default, in no order.
     ///
-    /// It can't express an exception from an exception, such as all of 1:* but 1:3: an error.
+    /// It can't express an exception from an exception, such as all of 1:* but 1:3: an error. The
+    /// making of any node is another matter: docker allows it and then denies all access to one
+    /// device. There the node may be made all the same; without the other access it is of no use.
     pub(super) fn exceptions(&self) -> Result<Vec<DeviceRule>> {
         let mut exceptions: Vec<DeviceRule> = Vec::new();
         for rule in &self.rules {
@@ -230,14 +237,20 @@ impl Policy {
                 continue;
             }
             for exception in &mut exceptions {
+                let any_node = exception.major.is_none()
+                    && exception.minor.is_none()
+                    && exception.access == Access::MKNOD
+                    && rule.access != Access::MKNOD;
                 if rule.covers(exception) {
                     exception.access = exception.access.without(rule.access);
-                } else if rule.meets(exception)
+                } else if !any_node
+                    && rule.meets(exception)
                     && exception.access.without(rule.access) != exception.access
                 {
                     return Err(Error::new("setting the device rules")
                         .because(format!("`{rule}` after `{exception}` needs cgroup version 2"))
-                        .at("/linux/resources/devices", None));
+                        .at("/linux/resources/devices", None)
+                        .help("allow the devices one by one, and deny none of them"));
                 }
             }
             exceptions.retain(|exception| exception.access != Access::default());
@@ -396,6 +409,18 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn one_device_denied_is_no_matter_for_version_1() {
+        let docker = [rule("-a *:* rwm"), rule("+c 1:3 rwm"), rule("-c 10:229 rwm")];
+        let denied = Policy::new(&effective_rules(&docker));
+        let exceptions = denied.exceptions().unwrap();
+        assert!(!denied.default_allow && exceptions.contains(&rule("+c 1:3 rwm")));
+        assert!(!decide(&exceptions, DeviceKind::Char, 10, 229, Access::READ));
+        assert!(decide(&exceptions, DeviceKind::Char, 10, 229, Access::MKNOD));
+        // The making alone is not allowed by halves.
+        assert!(policy(&["-a", "+c *:* m", "-c 10:229 m"]).exceptions().is_err());
+    }
+
+    #[test]
     fn a_privileged_container_has_no_rules() {
         let policy = Policy::new(&effective_rules(&[rule("+a *:* rwm")]));
         assert!(policy.allows_all());
@@ -437,7 +462,15 @@ pub(super) mod tests {
             assert!(exceptions.iter().all(|rule| rule.allow != policy.default_allow));
             let mut flat = vec![DeviceRule { allow: policy.default_allow, ..rule("+a *:* rwm") }];
             flat.extend(exceptions);
+            // Who may make any node may make one he is denied with all else.
+            let any_node = |rule: &DeviceRule| {
+                rule.major.or(rule.minor).is_none() && rule.access == Access::MKNOD
+            };
+            let loose = flat[1..].iter().any(any_node);
             for (kind, major, minor, access) in requests() {
+                if loose && access.contains(Access::MKNOD) {
+                    continue;
+                }
                 assert_eq!(
                     decide(&flat, kind, major, minor, access),
                     decide(&rules, kind, major, minor, access),

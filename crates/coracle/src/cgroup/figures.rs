@@ -222,9 +222,78 @@ pub struct HugetlbStats {
     pub failcnt: u64,
 }
 
-/// Nothing yet, but a key of the format.
+/// Shares of the cache and of the bandwidth of memory, and their use (resctrl.rst).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct IntelRdtStats {
+    /// What the machine has of cache to share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub l3_cache_info: Option<L3CacheInfo>,
+    /// The cache lines of the default class.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub l3_cache_schema_root: String,
+    /// Those of the container's.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub l3_cache_schema: String,
+    /// What the machine has of bandwidth to share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mem_bw_info: Option<MemBwInfo>,
+    /// The bandwidth line of the default class.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub mem_bw_schema_root: String,
+    /// That of the container's.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub mem_bw_schema: String,
+    /// Bytes moved, by domain of the cache.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mbm_stats: Vec<MbmStats>,
+    /// Cache in use, by domain of the cache.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cmt_stats: Vec<CmtStats>,
+}
+
+/// What the machine has of cache to share: files of `info/L3`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // the names of the kernel's files (resctrl.rst)
+pub struct L3CacheInfo {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cbm_mask: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub min_cbm_bits: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub num_closids: u64,
+}
+
+/// What the machine has of bandwidth to share: files of `info/MB`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)] // the names of the kernel's files (resctrl.rst)
+pub struct MemBwInfo {
+    #[serde(skip_serializing_if = "is_zero")]
+    pub bandwidth_gran: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub delay_linear: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub min_bandwidth: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub num_closids: u64,
+}
+
+/// Bytes moved between memory and one domain of the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct IntelRdtStats {}
+#[allow(missing_docs)] // the names of the kernel's files (resctrl.rst)
+pub struct MbmStats {
+    #[serde(skip_serializing_if = "is_zero")]
+    pub mbm_total_bytes: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub mbm_local_bytes: u64,
+}
+
+/// One domain of the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CmtStats {
+    /// Bytes in use.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub llc_occupancy: u64,
+}
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
 fn is_zero(number: &u64) -> bool {

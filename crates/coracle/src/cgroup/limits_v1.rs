@@ -57,7 +57,8 @@ pub(super) fn cpu(to: &mut Writes<'_>, cpu: &Cpu) -> Result<()> {
                 ("maximum", SHARES.end())
             };
             return Err(Error::new(format!("the {which} allowed cpu-shares is {bound}"))
-                .at("/linux/resources/cpu/shares", Some(shares.to_string())));
+                .at("/linux/resources/cpu/shares", Some(shares.to_string()))
+                .help("1024 is a usual share; 0 leaves it as it is"));
         }
         to.put("cpu.shares", shares, "cpu/shares");
     }

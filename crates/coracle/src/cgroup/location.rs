@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::layout::{Hierarchy, MOUNT};
+use super::systemd::NewUnit;
 use super::{Layout, Version};
 use crate::error::Context;
 use crate::{Error, Result};
@@ -57,6 +58,18 @@ impl Layout {
         Location::resolve(self, path, &own).ok_or_else(|| {
             Error::new("the path names no cgroup below the root of the hierarchy")
                 .at("/linux/cgroupsPath", cgroups_path.map(|path| format!("{path:?}")))
+                .help("name one, such as /engine/NAME, or leave it out")
+        })
+    }
+
+    /// Where a unit of systemd is that has its units below `root`.
+    pub fn locate_unit(&self, root: &str, unit: &NewUnit) -> Result<Location> {
+        if unit.unit().user && *self != Self::Unified {
+            return Err(Error::new("the user's systemd makes cgroups on version 2 only")
+                .help("use the cgroupfs manager"));
+        }
+        Location::resolve(self, &format!("{root}{}", unit.path()), "").ok_or_else(|| {
+            Error::new("the unit has no cgroup of its own").at("/linux/cgroupsPath", None)
         })
     }
 }
@@ -88,6 +101,35 @@ impl Location {
                 is_unified: false,
             },
         })
+    }
+
+    /// Where a process is by its `/proc/PID/cgroup`: in the hierarchy that systemd keeps track in,
+    /// and in the same place of all others.
+    pub(super) fn of_process(&self, text: &str) -> Option<Self> {
+        let track = ["name=systemd".to_owned()];
+        let path = own_path(if self.is_unified { &[] } else { &track }, text);
+        let below = |place: &Place| {
+            let root = place.hierarchy.root.strip_prefix("/").ok()?;
+            let path = clean(path);
+            // Outside of what the mount shows, it is in the same place of our own part.
+            let path = path.strip_prefix(root).unwrap_or(&path);
+            let dir = place.hierarchy.mount.join(path);
+            Some(Place { hierarchy: place.hierarchy.clone(), dir })
+        };
+        let places = self.places.iter().map(below).collect::<Option<_>>()?;
+        Some(Self { places, is_unified: self.is_unified })
+    }
+
+    /// Whether the directories have this name.
+    pub(super) fn ends_in(&self, name: &str) -> bool {
+        self.places.iter().all(|place| place.dir.file_name().is_some_and(|last| last == name))
+    }
+
+    /// The same, with a directory below each if there is to be one.
+    pub fn below(mut self, inner: Option<&Path>) -> Self {
+        let Some(inner) = inner else { return self };
+        self.places.iter_mut().for_each(|place| place.dir.push(inner));
+        self
     }
 
     /// Controller to directory, as `cgroup_paths` in state.json has it: `""` is version 2.
@@ -193,9 +235,14 @@ fn clean(path: &str) -> PathBuf {
     clean
 }
 
-/// The runtime's own cgroup in a hierarchy, from lines `ID:CONTROLLERS:PATH` (cgroups(7)).
+/// The runtime's own cgroup in a hierarchy.
 fn own_cgroup<'a>(hierarchy: &Hierarchy, own: &'a str) -> &'a str {
-    let first = hierarchy.controllers.first().map_or("", String::as_str);
+    own_path(&hierarchy.controllers, own)
+}
+
+/// The path in the hierarchy of these controllers, from lines `ID:CONTROLLERS:PATH` (cgroups(7)).
+pub(super) fn own_path<'a>(controllers: &[String], own: &'a str) -> &'a str {
+    let first = controllers.first().map_or("", String::as_str);
     own.lines()
         .filter_map(|line| line.split_once(':')?.1.split_once(':'))
         .find(|(controllers, _)| controllers.split(',').any(|controller| controller == first))

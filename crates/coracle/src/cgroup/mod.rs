@@ -1,5 +1,5 @@
 //! The container's control group: made, entered, frozen, killed and removed, on version 2, on
-//! version 1 and on hybrids of the two.
+//! version 1 and on hybrids of the two, by ourselves or by systemd.
 //!
 //! [`Layout`] says what the machine has, [`Location`] where the container's directories are (both
 //! without changing anything), and [`Cgroup`] is the cgroup itself, a directory in each hierarchy.
@@ -15,22 +15,27 @@ mod limits_v2;
 mod location;
 mod oom;
 mod program;
+mod scope;
 mod stats;
 mod stats_v1;
 mod stats_v2;
+mod systemd;
 mod v1;
 mod v2;
 mod write;
 
 pub use device::{Access, DeviceKind, DeviceRule, effective_rules};
 pub use figures::{
-    BlkioEntry, BlkioStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, IntelRdtStats,
-    MemoryStats, MemoryUsage, PidsStats, Pressure, PressureTimes, Stats, Throttling,
+    BlkioEntry, BlkioStats, CmtStats, CpuStats, CpuUsage, CpusetStats, HugetlbStats, IntelRdtStats,
+    L3CacheInfo, MbmStats, MemBwInfo, MemoryStats, MemoryUsage, PidsStats, Pressure, PressureTimes,
+    Stats, Throttling,
 };
 pub use layout::{Hierarchy, Layout};
 pub use limits::Limits;
 pub use location::{LegacyMount, Location};
 pub use oom::OomWatch;
+pub use scope::{Start, SubCgroup, annotated};
+pub use systemd::{NewUnit, Unit, systemd_root};
 pub use write::{Missing, Version, Write};
 
 use std::collections::BTreeMap;
@@ -70,6 +75,20 @@ pub struct Cgroup {
     rootless: bool,
     /// What may not be done is left out.
     lenient: bool,
+    /// The unit of systemd that it is.
+    unit: Option<Unit>,
+}
+
+/// Who makes the containers' cgroups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manager {
+    /// The runtime, in the file systems.
+    #[default]
+    Files,
+    /// systemd, as it is asked over D-Bus.
+    Systemd,
+    /// Nobody: containers stay in the runtime's own (crun's `disabled`).
+    Disabled,
 }
 
 impl Cgroup {
@@ -83,6 +102,7 @@ impl Cgroup {
             made: Vec::new(),
             rootless: request.rootless,
             lenient: request.rootless && !request.path_given,
+            unit: None,
         };
         match cgroup.fill(location, request) {
             Ok(()) => Ok(cgroup),
@@ -138,7 +158,7 @@ impl Cgroup {
             }
         }
         let is_unified = paths.keys().all(String::is_empty);
-        Self { is_unified, dirs, made: Vec::new(), rootless: false, lenient: false }
+        Self { is_unified, dirs, made: Vec::new(), rootless: false, lenient: false, unit: None }
     }
 
     /// Controller to directory, as `cgroup_paths` in state.json has it: `""` is version 2.
@@ -150,6 +170,11 @@ impl Cgroup {
     /// and signalling, which fail.
     pub fn is_absent(&self) -> bool {
         self.dirs.is_empty()
+    }
+
+    /// Whether version 2 is all there is.
+    pub fn is_unified(&self) -> bool {
+        self.is_unified
     }
 
     /// The directory in the version 2 hierarchy, for `CLONE_INTO_CGROUP`; none on plain version 1.
@@ -176,10 +201,14 @@ impl Cgroup {
                 Err(errno) if self.lenient && !self.is_unified && lacks_right(errno) => {
                     lost.push(index);
                 }
-                Err(errno) => {
-                    let what = format!("moving process {pid} into {}", dir.path.display());
-                    return Err(Error::new(what).os(errno));
-                }
+                Err(errno) => match &self.unit {
+                    // Between its own cgroups and others, a user may not move a process; systemd
+                    // may.
+                    Some(unit) if self.is_unified && lacks_right(errno) => {
+                        unit.attach(&dir.path, pid)?;
+                    }
+                    _ => return Err(v2::entering(dir, pid, errno)),
+                },
             }
         }
         for index in lost.into_iter().rev() {
@@ -301,17 +330,22 @@ impl Cgroup {
 
     /// Removes it with the cgroups below it; waits some two seconds for processes that are ending,
     /// and then names them. No error if it is gone.
+    ///
+    /// A unit is stopped. Where systemd cannot be asked, it notices that the cgroup is gone.
     pub fn remove(&self) -> Result<()> {
+        let stopped = self.unit.as_ref().map_or(Ok(()), Unit::stop);
         // Each hierarchy is tried, whatever becomes of the others.
         let mut patience = Patience::new();
-        self.dirs.iter().map(|dir| dir.remove(&mut patience)).fold(Ok(()), Result::and)
+        let removed =
+            self.dirs.iter().map(|dir| dir.remove(&mut patience)).fold(Ok(()), Result::and);
+        removed.map_err(|error| stopped.err().unwrap_or(error))
     }
 
     /// Removes what [`Cgroup::make`] made, directories above it included unless others use them,
     /// when a start fails.
     pub fn undo(&mut self) -> Result<()> {
         let mut patience = Patience::new();
-        let mut answer = Ok(());
+        let mut answer = self.unit.as_ref().map_or(Ok(()), Unit::stop);
         for path in std::mem::take(&mut self.made).into_iter().rev() {
             if let Some(dir) = self.dirs.iter().find(|dir| dir.path == path) {
                 answer = answer.and(dir.remove(&mut patience));
@@ -383,13 +417,20 @@ fn needs(location: &Location, hierarchy: &Hierarchy, request: &Request<'_>) -> b
 }
 
 fn making(dir: &Path, errno: Errno, request: &Request<'_>) -> Error {
-    let error = Error::new(format!("making the cgroup {}", dir.display())).os(errno);
+    let mut error = Error::new(format!("making the cgroup {}", dir.display())).os(errno);
+    if request.path_given {
+        error = error.at("/linux/cgroupsPath", None);
+    }
     if !request.rootless || !lacks_right(errno) {
         error
     } else if request.path_given {
-        error.help("without linux.cgroupsPath and limits, a rootless container can do without")
+        error
+            .at("/linux/cgroupsPath", None)
+            .help("without linux.cgroupsPath and limits, a rootless container can do without")
     } else {
-        error.help("a rootless runtime can set limits only below a cgroup delegated to its user")
+        error
+            .at("/linux/resources", None)
+            .help("a rootless runtime can set limits only below a cgroup delegated to its user")
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{self, AtFlags, OFlags};
 use rustix::io;
-use rustix::process::{Resource, Rlimit, Uid, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Uid, getrlimit, setrlimit};
 
 use super::device::{DeviceRule, Policy};
 use super::dir::Dir;
@@ -52,11 +52,27 @@ pub(super) fn enable(mount: &Path, dir: &Dir, controllers: &[&str], every: bool)
     };
     let error = Error::new(format!("enabling the {lacking} controller for {}", dir.path.display()))
         .at("/linux/resources", None);
-    Err(match refused.iter().find(|(name, _)| name == lacking) {
-        Some((_, Errno::NOENT)) | None => error.because("the machine or the cgroup above lacks it"),
+    let top = Dir::new(Vec::new(), mount.to_owned());
+    if !has(&top.read("cgroup.controllers").map_err(reading)?, lacking) {
+        return Err(error.because("the machine or the cgroup above lacks it"));
+    }
+    // What one cgroup refuses, those below it do not have: the lowest other answer counts, since
+    // the first may be about a cgroup that hands the controller on already.
+    let of_it = |(name, errno): &&(&str, Errno)| name == lacking && *errno != Errno::NOENT;
+    Err(match refused.iter().rfind(of_it) {
+        None => error.because("the machine or the cgroup above lacks it"),
         Some((_, Errno::BUSY)) => error.os(Errno::BUSY).help(
             "a cgroup above it has processes in it, and so can't hand controllers on; choose \
              another linux.cgroupsPath",
+        ),
+        Some((_, Errno::ACCESS | Errno::PERM)) => error.os(Errno::ACCESS).help(
+            "the cgroup above is another's: have this controller delegated to you (systemd: \
+             Delegate=), or leave the limit out",
+        ),
+        // cgroup-v2.rst, "Threads".
+        Some((_, Errno::OPNOTSUPP)) => error.os(Errno::OPNOTSUPP).help(
+            "a cgroup above it is threaded, where only such limits hold as are kept for single \
+             threads (cpu, cpuset, pids); choose another linux.cgroupsPath",
         ),
         Some((_, errno)) => error.os(*errno),
     })
@@ -85,6 +101,30 @@ pub(super) fn enter(dir: &Dir, pid: &str) -> Result<(), Errno> {
             dir.write("cgroup.procs", pid)
         }
         answer => answer,
+    }
+}
+
+/// Says why a process may not go in: what the kernel has against it shows in the type of the cgroup
+/// (cgroup-v2.rst, "Threads" and "No Internal Process Constraint").
+pub(super) fn entering(dir: &Dir, pid: Pid, errno: Errno) -> Error {
+    let error = Error::new(format!("moving process {pid} into {}", dir.path.display())).os(errno);
+    if !dir.controllers.is_empty() {
+        return error;
+    }
+    let kind = dir.read("cgroup.type").unwrap_or_default();
+    match (errno, kind.trim_end()) {
+        (Errno::OPNOTSUPP, "domain invalid" | "threaded") => error
+            .at("/linux/cgroupsPath", None)
+            .because(format!("the cgroup is {:?}", kind.trim_end()))
+            .help("a cgroup above it is threaded, and takes threads only: choose another place"),
+        (Errno::BUSY, "domain threaded") => error
+            .because("the cgroup is the root of threaded ones".to_owned())
+            .help("remove the threaded cgroups below it"),
+        (Errno::BUSY, _) => error.at("/linux/cgroupsPath", None).help(
+            "it hands controllers on to cgroups below it, and so takes no processes itself; \
+             choose one of those",
+        ),
+        _ => error,
     }
 }
 

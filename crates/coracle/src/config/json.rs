@@ -27,6 +27,16 @@ pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     Ok(Option::deserialize(deserializer)?.filter(|text: &String| !text.is_empty()))
 }
 
+/// Reads a name out of a set that may be absent, which Go does not tell from empty.
+pub(super) fn name_or_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let name = text(deserializer)?.map(serde::de::value::StringDeserializer::new);
+    name.map(T::deserialize).transpose()
+}
+
 /// Reads a map, refusing a key that appears twice: another reader could take the other value, and
 /// see another container.
 pub(super) fn map<'de, D, K, V>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>

@@ -41,7 +41,11 @@ pub struct Linux {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seccomp: Option<Seccomp>,
     /// How mounts below the root spread to and from the host.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "super::json::name_or_empty",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub rootfs_propagation: Option<RootfsPropagation>,
     /// Absolute paths in the container that cannot be read.
     #[serde(default, deserialize_with = "absent", skip_serializing_if = "is_absent")]

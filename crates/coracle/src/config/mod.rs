@@ -20,7 +20,7 @@ mod sysctl;
 mod template;
 
 pub use capability::{capability_names, capability_number};
-pub use check::{check, check_process, check_resources, warnings};
+pub use check::{capability_warnings, check, check_process, check_resources, warnings};
 pub use linux::{
     Clock, Device, DeviceKind, IdMapping, IntelRdt, Linux, MemoryPolicy, MemoryPolicyFlag,
     MemoryPolicyMode, Namespace, NamespaceKind, NetDevice, Personality, PersonalityDomain,

@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
 use super::Spec;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, plain};
 
 impl Spec {
     /// Reads a config.json. Nothing is checked but its form: see [`check`](super::check).
@@ -34,6 +34,9 @@ fn explain<T: DeserializeOwned>(
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let failure = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
         Err(located) if located.inner().is_data() => mismatch(json, &located),
+        Err(located) if without_position(&located.inner().to_string()) == OUT_OF_RANGE => {
+            out_of_range(json, &located)
+        }
         _ => malformed(json, error),
     };
     let reading = Error::new(format!("reading {file}")).kind(Kind::Config).in_file(file);
@@ -66,7 +69,10 @@ fn malformed(json: &[u8], error: &serde_json::Error) -> Failure {
         let help = "save it as plain UTF-8, without a byte order mark";
         return plain("it begins with a byte order mark".into(), Some(help.into()));
     }
-    if let Err(error) = std::str::from_utf8(json) {
+    // One that ends within a character ends too early.
+    if let Err(error) = std::str::from_utf8(json)
+        && error.error_len().is_some()
+    {
         let because = format!("not UTF-8: byte {} is no text", error.valid_up_to());
         return plain(because.into(), Some("save it as plain UTF-8".into()));
     }
@@ -103,6 +109,25 @@ fn excerpt(json: &[u8], line: usize, column: usize) -> Option<String> {
     (!near.is_empty()).then(|| format!("`{near}`"))
 }
 
+/// `serde_json`'s words for a number such as 1e400: to it, that is no JSON.
+const OUT_OF_RANGE: &str = "number out of range";
+
+/// A number is larger than any that a computer reckons with.
+fn out_of_range(json: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) -> Failure {
+    let line = json.split(|&byte| byte == b'\n').nth(error.inner().line().saturating_sub(1));
+    let line = line.unwrap_or_default();
+    let (before, after) = line.split_at(error.inner().column().min(line.len()));
+    let of_number = |byte: &&u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+    let start = before.len() - before.iter().rev().take_while(of_number).count();
+    let end = before.len() + after.iter().take_while(of_number).count();
+    let number = String::from_utf8_lossy(&line[start..end]).into_owned();
+    Failure {
+        because: "the number is out of range".into(),
+        place: Some((pointer(error.path()), Some(number))),
+        help: Some("no field takes a number of more than 20 digits".into()),
+    }
+}
+
 /// The file is JSON, but not what the specification wants.
 fn mismatch(json: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) -> Failure {
     let words = error.inner().to_string();
@@ -122,7 +147,7 @@ fn mismatch(json: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) 
     if let Some((name, _)) = quoted(words, "duplicate field `") {
         push(&mut pointer, name);
         return Failure {
-            because: format!("the key {name} appears twice").into(),
+            because: format!("the key {} appears twice", plain(name)).into(),
             place: Some((pointer, None)),
             help: Some("keep one of the two".into()),
         };
@@ -206,7 +231,7 @@ fn hint(wanted: &str, found: &Value) -> Option<String> {
         }
         ("true or false", _) => "write true or false, without quotes".into(),
         ("an array", Value::String(_) | Value::Number(_)) => {
-            format!("put it in brackets: [{found}]")
+            format!("put it in brackets: [{}]", plain(&found.to_string()))
         }
         ("an array", _) => "an array is written in brackets".into(),
         ("an object", _) => "an object is written in braces: {\"key\": value}".into(),

@@ -102,6 +102,13 @@ pub struct Mount {
     pub gid_mappings: Vec<IdMapping>,
 }
 
+impl Mount {
+    /// Whether it has either option.
+    pub(crate) fn has(&self, one: &str, other: &str) -> bool {
+        self.options.iter().any(|option| option == one || option == other)
+    }
+}
+
 /// A program to run at a point of the container's life.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self", rename_all = "camelCase")]

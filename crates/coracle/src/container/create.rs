@@ -10,43 +10,24 @@ use rustix::net::{
 };
 use rustix::process::{Pid, Uid};
 
-use super::handover::{self, Handover};
+use super::notify::Notify;
+use super::record::{first_record, namespace_paths};
+use super::request::Request;
 use super::state::hook_state;
-use super::{delete, listener};
-use crate::cgroup::{self, Cgroup};
-use crate::config::{self, Config, Mount, NamespaceKind, Spec};
+use super::undo::Undo;
+use super::{handover, listener, notify, place};
+use crate::cgroup::{self, Cgroup, Manager};
+use crate::config::{self, Config, NamespaceKind, Spec};
 use crate::error::{Context, Error, Result};
 use crate::init::{Gate, HookFailed, Setup};
-use crate::launch::net_devices::{self, Moved};
+use crate::launch::net_devices;
 use crate::launch::{self, Child, Sources, hooks};
 use crate::lsm;
-use crate::plan::{self, Action, Plan};
-use crate::resctrl::{Group, Resctrl};
-use crate::store::{self, Entry, Record, RecordConfig, RecordMount, RecordOptions, Store};
-use crate::wire::Message;
-
-/// What a caller asks for.
-#[derive(Clone, Debug, Default)]
-pub struct Request {
-    /// The container's ID.
-    pub id: String,
-    /// The bundle's directory; relative to the working directory, which it is when empty.
-    pub bundle: PathBuf,
-    /// Where an engine wants to be told of the first process.
-    pub handover: Handover,
-    /// Enters the root by chroot(2).
-    pub no_pivot: bool,
-    /// Keeps the caller's session keyring.
-    pub no_new_keyring: bool,
-    /// How many descriptors from 3 on the process keeps.
-    pub preserve_fds: u32,
-    /// Starts the container at once, from this process: `run`.
-    pub start: bool,
-    /// Nobody here will serve a terminal: `create`, `run --detach`.
-    pub detached: bool,
-    /// The container stays in the runtime's own cgroup: crun's `--cgroup-manager disabled`.
-    pub no_cgroup: bool,
-}
+use crate::plan::{self, Action, Activation, Plan};
+use crate::resctrl::Resctrl;
+use crate::store::{self, Entry, Record, Store};
+use crate::sys::shared::SharedPage;
+use crate::wire::{Message, Operation};
 
 /// A container that was made.
 #[derive(Debug)]
@@ -56,6 +37,8 @@ pub struct Created {
     pub(super) child: Child,
     /// The terminal's master, unless it was sent to a socket.
     pub(super) terminal: Option<OwnedFd>,
+    /// The way to a service manager, of a container that was started.
+    pub(super) notify: Option<Notify>,
     pub(super) spec: Spec,
     pub(super) plan: Plan,
 }
@@ -63,6 +46,11 @@ pub struct Created {
 /// Reads, checks and plans a bundle, and touches nothing: what `create` begins with, and all that
 /// `plan` does. Gives back config.json as written, its meaning, and the plan.
 pub fn prepare(request: &Request) -> Result<(Vec<u8>, Spec, Plan)> {
+    prepare_with(request, None)
+}
+
+/// The same, with the directory of the socket on which the container says that it is ready.
+fn prepare_with(request: &Request, notify: Option<PathBuf>) -> Result<(Vec<u8>, Spec, Plan)> {
     let named = request.bundle.as_path();
     let named = if named.as_os_str().is_empty() { Path::new(".") } else { named };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -71,7 +59,14 @@ pub fn prepare(request: &Request) -> Result<(Vec<u8>, Spec, Plan)> {
     // Absolute and without links, as the kernel knows it.
     let bundle = std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd()))
         .what(|| "finding the path of the bundle")?;
-    let Config { raw, spec } = Config::load(&directory, "config.json")?;
+    let Config { raw, mut spec } = match &request.config {
+        None => Config::load(&directory, "config.json")?,
+        Some(file) => {
+            let file = std::path::absolute(file).what(|| "finding the configuration")?;
+            Config::load(&directory, file)?
+        }
+    };
+    listener::from_environment(&mut spec);
     config::check(&spec)?;
     let options = plan::Options {
         id: request.id.clone(),
@@ -79,14 +74,19 @@ pub fn prepare(request: &Request) -> Result<(Vec<u8>, Spec, Plan)> {
         no_pivot: request.no_pivot,
         no_new_keyring: request.no_new_keyring,
         preserve_fds: request.preserve_fds,
+        activation: Activation { notify, listen_fds: request.listen_fds },
     };
     let mut host = super::look_at_host()?;
-    if request.no_cgroup {
+    if request.manager == Manager::Systemd {
+        host.systemd_root = Some(cgroup::systemd_root(host.rootless)?);
+    }
+    let no_cgroup = request.manager == Manager::Disabled;
+    if no_cgroup {
         // What a cgroup mount shows then.
         host.own_cgroups = std::fs::read_to_string("/proc/self/cgroup").ok();
     }
     let plan = plan::build(&spec, &options, &host)?;
-    if request.no_cgroup && !plan.cgroup.limits.is_empty() {
+    if no_cgroup && !plan.cgroup.limits.is_empty() {
         return Err(Error::new("limits cannot be set without a cgroup")
             .at("/linux/resources", None)
             .help("take them out, or leave --cgroup-manager disabled out"));
@@ -102,7 +102,9 @@ pub fn prepare(request: &Request) -> Result<(Vec<u8>, Spec, Plan)> {
 /// Whatever failed, nothing is left behind.
 pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> Result<Created> {
     store::check_id(&request.id)?;
-    let (bytes, spec, plan) = prepare(request)?;
+    let notify = request.notify_socket.as_ref().map(|_| store.notify_directory(&request.id));
+    let notify = notify.transpose()?;
+    let (bytes, spec, plan) = prepare_with(request, notify)?;
     for warning in &plan.warnings {
         warn(warning);
     }
@@ -115,28 +117,23 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     };
     let entry = store.reserve(&request.id)?;
     let record = first_record(&entry, &spec, &plan, request, group.as_ref());
-    let mut undo =
-        Undo { entry: &entry, cgroup: None, group, child: None, devices: None, done: false, warn };
+    let mut undo = Undo::new(&entry, group, warn);
     entry.write(&record)?;
+    if record.options.notify {
+        notify::make_directory(&entry)?;
+    }
     let gate = if request.start { Gate::Parent } else { gate(&entry)? };
     let way = launch::Way::new(&plan.namespaces)?;
 
-    let wanted = cgroup::Request {
-        rootless: plan.rootless,
-        path_given: plan.cgroup.required,
-        controllers: &plan.cgroup.limits.controllers(),
-        // For `events`, `update`, and engines that read the files themselves.
-        every_controller: true,
-    };
-    let made = if request.no_cgroup {
-        Cgroup::from_paths(&std::collections::BTreeMap::new())
-    } else {
-        Cgroup::make(&plan.cgroup.location, &wanted)?
-    };
-    let made = undo.cgroup.insert(made);
-    made.set_limits(&plan.cgroup.limits.first)?;
-    if let Some(uid) = plan.cgroup.owner {
-        made.delegate(Uid::from_raw(uid))?;
+    let made = undo.cgroup.insert(place::make(&plan, request.manager)?);
+    if plan.cgroup.unit.is_none() {
+        place::limit(made, &plan)?;
+    }
+    // Version 1 takes the rules one by one, beginning with none allowed: init's own nodes would
+    // meet with that.
+    let devices_first = !made.is_unified() && !made.is_absent();
+    if devices_first {
+        made.set_devices(&cgroup::effective_rules(&plan.cgroup.devices))?;
     }
     if let Some(group) = &mut undo.group {
         group.make()?;
@@ -146,17 +143,19 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     // In a user namespace, nothing is a privilege over the host.
     let asks = plan.takes_share() && !plan.rootless && plan.namespaces.has(NamespaceKind::User);
     // With nothing to hear of on the way, the word to start can be waiting for init.
-    let at_once = request.start && !plan.terminal && !plan.speaks() && !asks;
+    let hands_on = plan.cgroup.delegate.as_deref();
+    let at_once = request.start && !plan.terminal && !plan.speaks() && !asks && hands_on.is_none();
     let run_hooks = |action: &Action| container_hooks(action, &spec, &record, &plan);
     let setup = Setup {
         steps: &plan.steps,
         program: &plan.program,
-        preserve_fds: request.preserve_fds,
+        preserve_fds: request.kept_fds(),
         says_ready: !at_once,
         privileged_parent: asks,
         awaits_maps: plan.namespaces.id_maps.is_some(),
         terminal_owner: spec.process.as_ref().map(|process| process.user.uid),
         oom_score_adj: plan.oom_score_adj,
+        last_words: last_words(&plan, &entry, request)?,
         hooks: &run_hooks,
     };
     let directory = made.dir_fd()?;
@@ -170,15 +169,16 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
     if let Some(maps) = &plan.namespaces.id_maps {
         child.map_ids(maps)?;
     }
-    if let Some(pid) = i32::try_from(child.pid).ok().and_then(Pid::from_raw) {
-        made.enter(pid, child.born_in_cgroup)?;
-    }
+    let pid = i32::try_from(child.pid).ok().and_then(Pid::from_raw).ok_or_else(vanished)?;
+    place::enter(made, &plan, pid, child.born_in_cgroup)
+        .map_err(|error| failure_of(child, &plan, &spec).unwrap_or(error))?;
+    warn_if_untracked(made, &plan, undo.warn);
     if let Some(group) = &undo.group {
         group.enter(child.pid)?;
     }
     // While init is at its mounts: what is allowed counts from its program on, and init makes no
     // device that it then opens.
-    if !request.no_cgroup {
+    if request.manager != Manager::Disabled && !devices_first {
         made.set_devices(&cgroup::effective_rules(&plan.cgroup.devices))?;
     }
     made.set_limits(&plan.cgroup.limits.tasks)?;
@@ -195,14 +195,32 @@ pub fn create(store: &Store, request: &Request, warn: &mut impl FnMut(&str)) -> 
 
     let terminal =
         if at_once { None } else { until_ready(child, console.as_ref(), &spec, &record, &plan)? };
+    if let Some(below) = hands_on {
+        made.hand_on(below, pid, plan.cgroup.owner.map(Uid::from_raw))?;
+    }
     request.handover.announce(child)?;
+    if let Some(path) = spec.annotations.get("run.oci.pidfd_receiver") {
+        handover::send_pidfd(Path::new(path), child)?;
+    }
+    // The program may speak as soon as it is there.
+    let notify = Notify::of_start(&entry, request, &mut undo.warn);
     child.tell(&Message::Start)?;
     undo.done = true;
     let child = undo.child.take();
     drop(undo);
     let Some(child) = child else { return Err(vanished()) };
     entry.unlock();
-    Ok(Created { entry, record, child, terminal, spec, plan })
+    Ok(Created { entry, record, child, terminal, notify, spec, plan })
+}
+
+/// Some of what a container leaves behind cannot be found.
+fn warn_if_untracked(cgroup: &Cgroup, plan: &Plan, warn: &mut dyn FnMut(&str)) {
+    if cgroup.is_absent() && !plan.namespaces.makes(NamespaceKind::Pid) {
+        warn(
+            "without a cgroup and a pid namespace of its own, what outlives the container's first \
+             process is not found; have a cgroup delegated to you, or add the namespace",
+        );
+    }
 }
 
 /// Serves init until everything is made; its terminal, if it has one and no socket takes it.
@@ -239,7 +257,35 @@ fn until_ready(
     }
 }
 
-/// Init ended without a word: something killed it.
+/// Where init leaves what its filter does not let it say: `start` finds that in a file.
+fn last_words(plan: &Plan, entry: &Entry, request: &Request) -> Result<Option<SharedPage>> {
+    if !plan.is_filtered() {
+        return Ok(None);
+    }
+    if request.start {
+        return SharedPage::anonymous().map(Some).what(|| "mapping memory");
+    }
+    // Without it a start succeeds as soon as the process is gone.
+    Ok(entry.last_words(true))
+}
+
+/// What init has to say of itself once its parent has failed: that may be why.
+fn failure_of(child: &Child, plan: &Plan, spec: &Spec) -> Option<Error> {
+    child.destroy();
+    loop {
+        match child.hear() {
+            Ok(Some(Message::Failed(failure))) => {
+                // That it did not end of itself is known.
+                let tells = failure.operation != Operation::Ended;
+                return tells.then(|| launch::explain(&failure, plan, spec));
+            }
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
+/// Init ended without a word, and without a filter to keep it from speaking.
 fn vanished() -> Error {
     Error::new("the container's first process ended before its program was started")
         .because("it was killed")
@@ -247,7 +293,7 @@ fn vanished() -> Error {
 }
 
 /// What only the host can tell, asked before anything is made.
-fn check_host(spec: &Spec, plan: &Plan, request: &Request) -> Result<()> {
+pub(super) fn check_host(spec: &Spec, plan: &Plan, request: &Request) -> Result<()> {
     let shown = || Some(format!("{:?}", spec.root.as_ref().map_or("", |root| &root.path)));
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let stat = openat(CWD, &plan.rootfs, flags, Mode::empty()).and_then(rustix::fs::fstat);
@@ -266,6 +312,12 @@ fn check_host(spec: &Spec, plan: &Plan, request: &Request) -> Result<()> {
         }
         Ok(_) => {}
     }
+    // `start` says so of a container that was created without one.
+    if request.start && spec.process.is_none() {
+        return Err(Error::new("config.json has no process to start")
+            .at("/process", None)
+            .help("add \"process\" with \"args\" and \"cwd\""));
+    }
     if request.detached && plan.terminal && request.handover.console_socket.is_none() {
         return Err(Error::new(
             "cannot allocate tty if runc will detach without setting console socket",
@@ -280,67 +332,7 @@ fn check_host(spec: &Spec, plan: &Plan, request: &Request) -> Result<()> {
         .at("/process/terminal", Some("false".into()))
         .help("leave --console-socket out, or set terminal to true"));
     }
-    handover::check_preserved(request.preserve_fds)
-}
-
-/// What goes on record before anything else is made: all that has to be undone.
-fn first_record(
-    entry: &Entry,
-    spec: &Spec,
-    plan: &Plan,
-    request: &Request,
-    group: Option<&Group<'_>>,
-) -> Record {
-    let mut labels: Vec<String> =
-        spec.annotations.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    labels.push(format!("bundle={}", plan.bundle.display()));
-    let text =
-        |path: Option<&Path>| path.map_or_else(String::new, |path| path.display().to_string());
-    let mount = |mount: &Mount| {
-        let bind = mount.options.iter().any(|option| option == "bind" || option == "rbind");
-        let device = if bind { Some("bind") } else { mount.kind.as_deref() };
-        RecordMount {
-            source: mount.source.clone().unwrap_or_default(),
-            destination: mount.destination.clone(),
-            device: device.unwrap_or_default().to_owned(),
-        }
-    };
-    Record {
-        id: entry.id().to_owned(),
-        created: store::timestamp(),
-        config: RecordConfig {
-            rootfs: plan.rootfs.to_string_lossy().into_owned(),
-            labels,
-            mounts: spec.mounts.iter().map(mount).collect(),
-        },
-        rootless: plan.rootless,
-        cgroup_paths: plan.cgroup.location.paths(),
-        options: RecordOptions {
-            no_pivot: request.no_pivot,
-            no_new_keyring: request.no_new_keyring,
-            preserve_fds: request.preserve_fds,
-            own_pids: plan.namespaces.makes(NamespaceKind::Pid),
-            own_resctrl: plan.resctrl.as_ref().is_some_and(|wanted| wanted.class.is_none()),
-        },
-        intel_rdt_path: text(group.map(Group::directory)),
-        intel_rdt_mon_path: text(group.and_then(Group::monitoring)),
-        ..Record::default()
-    }
-}
-
-/// The namespace files of the first process, under runc's names.
-fn namespace_paths(pid: u32) -> std::collections::BTreeMap<String, String> {
-    const NAMES: [(&str, &str); 8] = [
-        ("NEWPID", "pid"),
-        ("NEWNET", "net"),
-        ("NEWIPC", "ipc"),
-        ("NEWUTS", "uts"),
-        ("NEWNS", "mnt"),
-        ("NEWUSER", "user"),
-        ("NEWCGROUP", "cgroup"),
-        ("NEWTIME", "time"),
-    ];
-    NAMES.iter().map(|(key, file)| ((*key).into(), format!("/proc/{pid}/ns/{file}"))).collect()
+    handover::check_preserved(request.kept_fds())
 }
 
 /// The fifo whose lock says "created", and the socket on which init awaits the word to start.
@@ -370,11 +362,12 @@ pub(super) fn socket_address(entry: &Entry) -> Result<SocketAddrUnix> {
 }
 
 /// Runs prestart and createRuntime hooks, in the runtime's namespaces.
-fn runtime_hooks(spec: &Spec, record: &Record, plan: &Plan) -> Result<()> {
+pub(super) fn runtime_hooks(spec: &Spec, record: &Record, plan: &Plan) -> Result<()> {
     let Some(all) = &spec.hooks else { return Ok(()) };
     let state = hook_state(record, "creating", record.init_process_pid).to_json();
     for (list, kind) in [(&all.prestart, "prestart"), (&all.create_runtime, "createRuntime")] {
-        hooks::run(list, kind, &state, &plan.bundle).map_err(|(_, error)| error)?;
+        hooks::run(list, kind, &state, &plan.bundle, &spec.annotations)
+            .map_err(|(_, error)| error)?;
     }
     Ok(())
 }
@@ -393,50 +386,13 @@ fn container_hooks(
         _ => (&all.create_container, "createContainer", "creating", plan.bundle.as_path()),
     };
     let state = hook_state(record, status, std::process::id()).to_json();
-    hooks::run(list, kind, &state, directory).map_err(|(index, error)| HookFailed {
+    // The files for their output are the host's, which startContainer hooks do not see.
+    let none = std::collections::BTreeMap::new();
+    let annotations = if status == "creating" { &spec.annotations } else { &none };
+    hooks::run(list, kind, &state, directory, annotations).map_err(|(index, error)| HookFailed {
         index: u32::try_from(index).unwrap_or(0),
         words: error.summary().into_bytes(),
     })
-}
-
-/// Takes back what was made, in reverse, unless it was all made.
-struct Undo<'a> {
-    entry: &'a Entry,
-    cgroup: Option<Cgroup>,
-    group: Option<Group<'a>>,
-    child: Option<Child>,
-    devices: Option<Moved>,
-    done: bool,
-    warn: &'a mut dyn FnMut(&str),
-}
-
-impl Drop for Undo<'_> {
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        // The first error is the one to tell; what cannot be undone shows in `list`.
-        let begun = self.child.is_some();
-        if let Some(devices) = &mut self.devices {
-            devices.back();
-        }
-        if let Some(child) = &self.child {
-            child.destroy();
-        }
-        if let Some(cgroup) = &mut self.cgroup {
-            let _ = cgroup.undo();
-        }
-        if let Some(group) = &mut self.group {
-            group.undo();
-        }
-        // A container that existed is followed by its poststop hooks (runtime.md, "Lifecycle"):
-        // they undo what other hooks did.
-        let kept = begun.then(|| (self.entry.read_config(), self.entry.read()));
-        let _ = self.entry.remove();
-        if let Some((Ok(config), Ok(record))) = kept {
-            delete::poststop(&config, &record, &mut self.warn);
-        }
-    }
 }
 
 impl Created {

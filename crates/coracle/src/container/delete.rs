@@ -6,6 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use super::kill::first_process;
+use super::place::cgroup_of;
 use super::state::{Status, hook_state, status};
 use crate::cgroup::Cgroup;
 use crate::config::Spec;
@@ -53,7 +54,7 @@ pub fn delete(store: &Store, id: &str, force: bool, mut warn: impl FnMut(&str)) 
 /// Ends all processes of a container and removes what was made for it.
 pub(super) fn destroy(entry: &Entry, record: &Record, warn: &mut impl FnMut(&str)) -> Result<()> {
     end(record);
-    let cgroup = Cgroup::from_paths(&record.cgroup_paths);
+    let cgroup = cgroup_of(record);
     if !cgroup.is_absent() {
         // Without a pid namespace of its own, some may have outlived the first process; with one, only
         // what somebody else has put there is left to hinder.
@@ -102,7 +103,9 @@ pub(super) fn poststop(config: &[u8], record: &Record, warn: &mut impl FnMut(&st
     let state = hook_state(record, "stopped", 0).to_json();
     for hook in list {
         let one = std::slice::from_ref(hook);
-        if let Err((_, error)) = hooks::run(one, "poststop", &state, record.bundle().as_ref()) {
+        let bundle = record.bundle().as_ref();
+        let ran = hooks::run(one, "poststop", &state, bundle, &spec.annotations);
+        if let Err((_, error)) = ran {
             warn(&error.to_string());
         }
     }

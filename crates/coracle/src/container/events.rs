@@ -13,7 +13,8 @@ use super::pause::not;
 use super::state::Status;
 use crate::cgroup::{Cgroup, OomWatch, Stats};
 use crate::error::{Context, Result};
-use crate::store::Store;
+use crate::resctrl_stats;
+use crate::store::{Record, Store};
 
 /// Something to tell of a container, in the form of runc's `events` (cli.md).
 #[derive(Clone, Debug, Serialize)]
@@ -43,8 +44,8 @@ pub enum EventKind {
 /// # Errors
 /// [`Kind::State`](crate::Kind::State) with the words `container not running` if it has ended.
 pub fn stats<'a>(store: &Store, id: &'a str) -> Result<Event<'a>> {
-    let (cgroup, _) = open(store, id)?;
-    stats_of(&cgroup, id)
+    let (record, cgroup, _) = open(store, id)?;
+    stats_of(&record, &cgroup, id)
 }
 
 /// Tells what a container has used every `interval`, and when memory runs out, until its first
@@ -58,7 +59,7 @@ pub fn events(
     interval: Duration,
     mut tell: impl FnMut(&Event<'_>) -> ControlFlow<()>,
 ) -> Result<()> {
-    let (cgroup, first) = open(store, id)?;
+    let (record, cgroup, first) = open(store, id)?;
     let mut watch = cgroup.watch_oom()?;
     let mut next = Instant::now() + interval;
     loop {
@@ -73,7 +74,7 @@ pub fn events(
             return Ok(());
         }
         if Instant::now() >= next {
-            if tell(&stats_of(&cgroup, id)?).is_break() {
+            if tell(&stats_of(&record, &cgroup, id)?).is_break() {
                 return Ok(());
             }
             next += interval;
@@ -81,16 +82,23 @@ pub fn events(
     }
 }
 
-fn open(store: &Store, id: &str) -> Result<(Cgroup, OwnedFd)> {
+fn open(store: &Store, id: &str) -> Result<(Record, Cgroup, OwnedFd)> {
     let record = store.open(id)?.read()?;
     match first_process(&record)? {
-        Some(first) => Ok((Cgroup::from_paths(&record.cgroup_paths), first)),
+        Some(first) => {
+            let cgroup = Cgroup::from_paths(&record.cgroup_paths);
+            Ok((record, cgroup, first))
+        }
         None => Err(not("container not running", Status::Stopped)),
     }
 }
 
-fn stats_of<'a>(cgroup: &Cgroup, id: &'a str) -> Result<Event<'a>> {
-    Ok(Event { kind: EventKind::Stats, id, data: Some(Box::new(cgroup.stats()?)) })
+fn stats_of<'a>(record: &Record, cgroup: &Cgroup, id: &'a str) -> Result<Event<'a>> {
+    let mut stats = cgroup.stats()?;
+    if let Some((group, monitoring)) = record.resctrl() {
+        stats.intel_rdt = resctrl_stats::read(group, monitoring);
+    }
+    Ok(Event { kind: EventKind::Stats, id, data: Some(Box::new(stats)) })
 }
 
 /// Waits until there is something to look at. Whether the first process has ended.

@@ -6,8 +6,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus, getpid, set_child_subreaper, wait};
 
-use super::create::{Created, Request, create};
+use super::create::{Created, create};
+use super::notify::Notify;
 use super::relay::Relay;
+use super::request::Request;
 use super::{delete, listener, start};
 use crate::error::{Context, Error, Result};
 use crate::launch::{self, Child};
@@ -72,10 +74,27 @@ pub fn run(
     warn: &mut impl FnMut(&str),
 ) -> Result<i32> {
     let created = create(store, request, warn)?;
+    attend(created, request, keep, signals, warn)
+}
+
+/// What `run` and `restore` do once the first process is there.
+pub(super) fn attend(
+    mut created: Created,
+    request: &Request,
+    keep: bool,
+    signals: Option<&OwnedFd>,
+    warn: &mut impl FnMut(&str),
+) -> Result<i32> {
     let foreground = signals.filter(|_| !request.detached);
-    let result = begin(&created, foreground.is_some()).and_then(|()| match foreground {
-        Some(signals) => finish(&created, signals),
-        None => Ok(0),
+    let notify = created.notify.take();
+    let created = &created;
+    let result = begin(created, foreground.is_some()).and_then(|()| match (foreground, notify) {
+        (Some(signals), notify) => finish(created, notify, signals),
+        (None, None) => Ok(0),
+        (None, Some(notify)) => {
+            notify.await_ready(&created.child.pidfd, created.child.pid, warn);
+            Ok(0)
+        }
     });
     if result.is_err() {
         // A program that never ran leaves nothing behind, kept or not.
@@ -91,8 +110,8 @@ pub fn run(
 
 /// Is there for the container until it ends. If that is because its program could not be started,
 /// init has said so before.
-fn finish(created: &Created, signals: &OwnedFd) -> Result<i32> {
-    let code = serve(&created.child, created.terminal.as_ref(), signals)?;
+fn finish(created: &Created, notify: Option<Notify>, signals: &OwnedFd) -> Result<i32> {
+    let code = serve(&created.child, created.terminal.as_ref(), notify, signals)?;
     match created.child.hear()? {
         Some(Message::Failed(failure)) => {
             Err(launch::explain(&failure, &created.plan, &created.spec))
@@ -129,12 +148,22 @@ fn begin(created: &Created, foreground: bool) -> Result<()> {
 
 /// Is there for a process until it ends; its exit code, or 128 and the signal that ended it.
 pub fn attach(attached: &Attached, signals: &OwnedFd) -> Result<i32> {
-    serve(&attached.child, attached.terminal.as_ref(), signals)
+    serve(&attached.child, attached.terminal.as_ref(), None, signals)
 }
 
-fn serve(child: &Child, terminal: Option<&OwnedFd>, signals: &OwnedFd) -> Result<i32> {
+fn serve(
+    child: &Child,
+    terminal: Option<&OwnedFd>,
+    mut notify: Option<Notify>,
+    signals: &OwnedFd,
+) -> Result<i32> {
     let mut relay = terminal.map(Relay::new).transpose()?;
     let code = loop {
+        // Before its end is looked for: what it said last counts. This process is the one to watch.
+        if let Some(notify) = &mut notify {
+            // Whoever is not there any more needs not be told.
+            let _ = notify.pass_on(std::process::id());
+        }
         // Looked at first and after every event, so that no exit is missed however quick.
         if let Some(code) = reap(child)? {
             break code;
@@ -142,6 +171,7 @@ fn serve(child: &Child, terminal: Option<&OwnedFd>, signals: &OwnedFd) -> Result
         let mut files =
             vec![PollFd::new(&child.pidfd, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
         let watched = relay.as_ref().map(|relay| relay.watch(&mut files));
+        files.extend(notify.as_ref().and_then(Notify::watch));
         match poll(&mut files, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(Error::new("waiting for the container").os(errno)),

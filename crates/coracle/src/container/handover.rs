@@ -33,8 +33,7 @@ impl Handover {
     /// Tells of a process that is ready to start.
     pub(super) fn announce(&self, child: &Child) -> Result<()> {
         if let Some(path) = &self.pidfd_socket {
-            let socket = connect(path, "pidfd socket")?;
-            send(&socket, "pidfd", child.pidfd.as_fd())?;
+            send_pidfd(path, child)?;
         }
         match &self.pid_file {
             Some(path) => write_pid_file(path, child.pid),
@@ -49,6 +48,12 @@ impl Handover {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Sends a descriptor of the process to a socket.
+pub(super) fn send_pidfd(path: &Path, child: &Child) -> Result<()> {
+    let socket = connect(path, "pidfd socket")?;
+    send(&socket, "pidfd", child.pidfd.as_fd())
 }
 
 /// Checks that the descriptors to pass on are open: one of ours would take the number of one that

@@ -23,6 +23,12 @@ pub fn kill(store: &Store, id: &str, number: i32, all: bool) -> Result<()> {
         if !cgroup.is_absent() {
             return kill_all(&cgroup, number);
         }
+        if all && !record.options.own_pids {
+            return Err(Error::new("the processes of the container cannot be told from others")
+                .because("it has neither a cgroup nor a pid namespace of its own")
+                .kind(Kind::State)
+                .help("leave --all out for its first process alone"));
+        }
     }
     let Some(pidfd) = first_process(&record)? else {
         if all {
@@ -48,6 +54,23 @@ fn kill_all(cgroup: &Cgroup, number: i32) -> Result<()> {
     if number == libc::SIGKILL {
         return cgroup.kill_all(Signal::KILL);
     }
+    // Held still, none makes another one that the signal would miss. A user without a cgroup to freeze
+    // has to do without that.
+    let held = number != 0 && !cgroup.frozen()? && cgroup.freeze().is_ok();
+    let signalled = signal_each(cgroup, number);
+    if held {
+        // On version 2 they may have died of it by now, and a unit goes with its last process.
+        match cgroup.thaw() {
+            Err(error) if !matches!(error.errno(), Some(Errno::NOENT | Errno::NODEV)) => {
+                return Err(error);
+            }
+            _ => {}
+        }
+    }
+    signalled
+}
+
+fn signal_each(cgroup: &Cgroup, number: i32) -> Result<()> {
     for pid in cgroup.procs()? {
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => match signal::send(pidfd.as_fd(), number) {

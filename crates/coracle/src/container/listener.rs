@@ -8,9 +8,32 @@ use serde::Serialize;
 
 use super::handover;
 use super::state::{HookState, hook_state};
-use crate::config::{Spec, VERSION};
+use crate::config::{Seccomp, SeccompAction, Spec, VERSION};
 use crate::error::{Error, Result};
 use crate::store::Record;
+
+/// crun's way to name a listener.
+const RECEIVER: &str = "run.oci.seccomp.receiver";
+
+/// The same, for all containers.
+fn environment() -> Option<String> {
+    std::env::var("RUN_OCI_SECCOMP_RECEIVER").ok().filter(|path| !path.is_empty())
+}
+
+/// Takes over a listener that the environment names, where a profile has none and needs one.
+pub(super) fn from_environment(spec: &mut Spec) {
+    let profile = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
+    let needs = |profile: &Seccomp| {
+        profile.listener_path.is_none()
+            && profile.syscalls.iter().any(|rule| rule.action == SeccompAction::Notify)
+    };
+    if profile.is_some_and(needs)
+        && !spec.annotations.contains_key(RECEIVER)
+        && let Some(path) = environment()
+    {
+        spec.annotations.insert(RECEIVER.to_owned(), path);
+    }
+}
 
 /// The container process state, as the specification has it.
 #[derive(Serialize)]
@@ -35,9 +58,8 @@ pub(super) fn deliver(
 ) -> Result<()> {
     let profile = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
     let named = profile.and_then(|profile| profile.listener_path.as_deref());
-    // crun's way to name one.
-    let receiver = spec.annotations.get("run.oci.seccomp.receiver").map(String::as_str);
-    let Some(path) = named.or(receiver) else {
+    let receiver = spec.annotations.get(RECEIVER).cloned().or_else(environment);
+    let Some(path) = named.or(receiver.as_deref()) else {
         return Err(Error::new("the seccomp profile notifies calls and nobody listens")
             .at("/linux/seccomp/listenerPath", None)
             .help("name the socket of a seccomp agent"));

@@ -66,6 +66,9 @@ pub struct State {
     /// The annotations of its configuration.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// The unit of systemd that is its cgroup: crun's.
+    #[serde(rename = "systemd-scope", skip_serializing_if = "Option::is_none")]
+    pub systemd_scope: Option<String>,
     /// The user who owns it; `list` fills it in.
     pub owner: String,
 }
@@ -126,6 +129,7 @@ fn describe(record: &Record, status: Status) -> State {
         rootfs: record.config.rootfs.clone(),
         created: record.created.clone(),
         annotations: annotations.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+        systemd_scope: Some(record.systemd_scope.clone()).filter(|name| !name.is_empty()),
         owner: String::new(),
     }
 }

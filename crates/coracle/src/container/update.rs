@@ -3,8 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::pause::not;
+use super::place::cgroup_of;
 use super::state::{Status, status};
-use crate::cgroup::{Cgroup, Limits};
+use crate::cgroup::Limits;
 use crate::config::{self, Resources, Spec};
 use crate::error::{Error, Result};
 use crate::store::{Entry, Record, Store};
@@ -37,7 +38,7 @@ fn change(entry: &Entry, record: &Record, changes: &Resources) -> Result<()> {
     let resources = spec.linux.and_then(|linux| linux.resources).unwrap_or_default();
     config::check_resources(&resources, "/linux/resources")?;
 
-    let cgroup = Cgroup::from_paths(&record.cgroup_paths);
+    let cgroup = cgroup_of(record);
     let limits = Limits::new(&changed(changes, &resources), |name| cgroup.version(name))?;
     cgroup.update_limits(&limits)?;
     entry.write_config(&bytes)
@@ -75,7 +76,7 @@ fn changed(mut changes: Resources, all: &Resources) -> Resources {
 }
 
 /// A member of an object, made as needed.
-fn member<'a>(value: &'a mut Value, key: &str) -> &'a mut Value {
+pub(super) fn member<'a>(value: &'a mut Value, key: &str) -> &'a mut Value {
     let object = match value {
         Value::Object(object) => object,
         other => {

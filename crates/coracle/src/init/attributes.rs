@@ -27,18 +27,20 @@ pub(super) fn change(tree: &OwnedFd, recursive: bool, set: u64, clear: u64) -> R
         mount_setattr(tree.as_fd(), recursive, &change)
     };
     match apply(set, clear) {
-        Err(Errno::PERM) if clear != 0 => {}
+        Err(Errno::PERM) if clear != 0 || set & attr::NODIRATIME != 0 => {}
         result => return result,
     }
-    // One after the other, as only some may be locked; setting a flag is always allowed.
-    let on = set & !attr::ATIME_MASK;
+    // One after the other, as only some may be locked; setting a flag is always allowed, but for
+    // access times, which are locked as a whole.
+    let on = set & !attr::ATIME_MASK & !attr::NODIRATIME;
     if on != 0 {
         apply(on, 0)?;
     }
     let times =
         (clear & attr::ATIME_MASK != 0).then_some((set & attr::ATIME_MASK, attr::ATIME_MASK));
+    let directories = (set & attr::NODIRATIME != 0).then_some((attr::NODIRATIME, 0));
     let off = BITS.iter().filter(|bit| clear & **bit != 0).map(|bit| (0, *bit));
-    for (set, clear) in off.chain(times) {
+    for (set, clear) in off.chain(times).chain(directories) {
         match apply(set, clear) {
             Ok(()) | Err(Errno::PERM) => {}
             Err(errno) => return Err(errno),

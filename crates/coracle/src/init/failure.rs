@@ -32,6 +32,12 @@ impl Failed {
         self.errno == Errno::PERM || self.errno == Errno::BUSY
     }
 
+    /// Whether a security module keeps a new file system from being mounted by the mount API.
+    pub(super) fn is_forbidden(&self) -> bool {
+        let mounting = matches!(self.operation, Operation::MakeMount | Operation::Attach);
+        mounting && self.errno == Errno::ACCESS
+    }
+
     /// Adds a number that it is about.
     pub(super) fn detail(mut self, detail: u32) -> Self {
         self.detail = detail;

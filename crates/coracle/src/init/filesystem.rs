@@ -47,11 +47,12 @@ pub(super) fn make(
         .map_err(|errno| failed(&context, Operation::MakeMount, 0, errno))
 }
 
-/// An empty directory that nothing can be written to.
-pub(super) fn empty() -> Result<OwnedFd, Failed> {
+/// An empty directory that nothing can be written to, with this SELinux context.
+pub(super) fn empty(label: Option<&CStr>) -> Result<OwnedFd, Failed> {
     let tmpfs = Filesystem {
         kind: CString::from(c"tmpfs"),
         source: Some(CString::from(c"tmpfs")),
+        options: label.map(FsOption::context).into_iter().collect(),
         ..Filesystem::default()
     };
     make(&tmpfs, None, attr::RDONLY)

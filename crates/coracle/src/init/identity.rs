@@ -35,7 +35,7 @@ pub(super) fn become_user(identity: &Identity) -> Outcome {
     set_keep_capabilities(true).part(Operation::SetCapabilities)?;
     let groups = identity.groups.as_deref().unwrap_or_default();
     let groups: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    match set_thread_groups(&groups) {
+    match if identity.keeps_groups { Ok(()) } else { set_thread_groups(&groups) } {
         Err(Errno::PERM) if identity.groups.is_none() => {}
         result => result.part(Operation::SetGroups)?,
     }

@@ -48,15 +48,15 @@ pub(super) struct Masks {
 }
 
 impl Masks {
-    /// Hides one path; nothing to do where it is missing.
-    pub(super) fn hide(&mut self, root: &Root, path: &CStr) -> Outcome {
+    /// Hides one path, by a directory with this SELinux context; nothing to do where it is missing.
+    pub(super) fn hide(&mut self, root: &Root, path: &CStr, label: Option<&CStr>) -> Outcome {
         let Some(target) = existing(root, path)? else { return Ok(()) };
         if !is_directory(&target)? {
             return attach(&null_device()?, &target);
         }
         let clone = match &self.empty {
             Some(first) => clone_tree(first, c"", CloneFlags::NONE).part(Operation::MakeMount)?,
-            None => filesystem::empty()?,
+            None => filesystem::empty(label)?,
         };
         attach(&clone, &target)?;
         self.empty.get_or_insert(clone);

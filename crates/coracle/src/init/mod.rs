@@ -19,6 +19,7 @@ mod pivot;
 mod program;
 mod root;
 mod target;
+mod unmount;
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,10 +31,11 @@ use failure::{Failed, Outcome, Part};
 use masks::Masks;
 pub(crate) use mounts::clone_source;
 pub(crate) use outside::Outside;
-use root::Root;
+pub(crate) use root::Root;
 
 use crate::plan::{Action, Program, Step};
 use crate::sys;
+use crate::sys::shared::SharedPage;
 use crate::wire::{Failure, Message, Operation, Wire};
 
 /// As many CPUs as a kernel can be built for (`CONFIG_NR_CPUS`).
@@ -57,6 +59,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) terminal_owner: Option<u32>,
     /// The badness to the out-of-memory killer that it is born with.
     pub(crate) oom_score_adj: Option<i64>,
+    /// Where it leaves what it cannot say under its system call filter, if it has one.
+    pub(crate) last_words: Option<SharedPage>,
     /// Runs a list of hooks inside the container.
     pub(crate) hooks: &'a dyn Fn(&Action) -> Result<(), HookFailed>,
 }
@@ -115,7 +119,10 @@ pub(crate) fn run(setup: &Setup<'_>, wire: Wire, gate: Gate, outside: Outside, d
         done,
     };
     if let Err((step, failed)) = init.all() {
-        // If even this does not arrive, the closed wire says that something is wrong.
+        if let Some(root) = &mut init.root {
+            unmount::undo(root);
+        }
+        // If even this does not arrive, it is found where it was left.
         let _ = init.wire.send(&Message::Failed(failed.in_step(step)));
     }
     sys::process::exit(1)
@@ -213,6 +220,7 @@ impl Init<'_> {
                 mounts::make(root, mount, made, || ask_source(&self.wire, number))
             }
             Action::Remount(change) => mounts::remount(self.root()?, change),
+            Action::Unmount(paths) => unmount::remove(self.root()?, paths),
             Action::Attributes { target, set, clear, recursive } => {
                 mounts::set_attributes(self.root()?, target, *set, *clear, *recursive)
             }
@@ -260,10 +268,10 @@ impl Init<'_> {
             }
             Action::StartHooks => self.run_hooks(action),
             Action::ReadonlyPath(path) => masks::make_readonly(self.root()?, path),
-            Action::MaskPath(path) => {
+            Action::MaskPath { path, label } => {
                 let root =
                     self.root.as_ref().ok_or(Failed::new(Operation::Itself, Errno::NOENT))?;
-                self.masks.hide(root, path)
+                self.masks.hide(root, path, label.as_deref())
             }
             Action::EnterRoot { no_pivot } => {
                 pivot::enter(self.root()?, *no_pivot)?;
@@ -297,14 +305,13 @@ impl Init<'_> {
                     self.directory_pending = true;
                     Ok(())
                 }
-                result => result.part(Operation::Itself),
+                result => result.part(Operation::Itself).and_then(|()| check_directory()),
             },
-            Action::CheckDirectory(path) => {
-                if self.directory_pending {
-                    rustix::process::chdir(path.as_c_str()).part(Operation::Itself)?;
-                }
+            Action::DirectoryAsUser(path) if self.directory_pending => {
+                rustix::process::chdir(path.as_c_str()).part(Operation::Itself)?;
                 check_directory()
             }
+            Action::DirectoryAsUser(_) => Ok(()),
             Action::FindProgram => {
                 self.path = Some(program::find(self.setup.program)?);
                 Ok(())
@@ -312,6 +319,7 @@ impl Init<'_> {
             Action::AwaitStart => self.await_start(),
             Action::Execute => {
                 let path = self.path.as_deref().unwrap_or_default();
+                self.wire.executing();
                 Err(program::execute(path, self.setup.program, self.home.as_deref()))
             }
         }
@@ -366,7 +374,7 @@ impl Init<'_> {
                 Err(Errno::INTR | Errno::CONNABORTED) => continue,
                 result => result.part(Operation::Talk)?,
             };
-            self.wire = Wire::from_socket(connection);
+            self.wire.move_to(connection);
             // Whoever connects without a word of sense does not start the container.
             if matches!(self.wire.receive(), Ok(Some(Message::Start))) {
                 break;
@@ -380,7 +388,8 @@ impl Init<'_> {
 }
 
 /// A working directory outside the root has no path that leads there (getcwd(2)): the way out that
-/// a leaked descriptor of a host directory gives (CVE-2024-21626).
+/// a leaked descriptor of a host directory gives (CVE-2024-21626). The answer is about the directory, and
+/// the same for every user: no permission has a part in it.
 fn check_directory() -> Outcome {
     let cwd = rustix::process::getcwd(Vec::new()).part(Operation::Itself)?;
     if cwd.to_bytes().starts_with(b"/") {

@@ -19,7 +19,7 @@ use super::failure::{Failed, Outcome, Part};
 use super::filesystem;
 use super::root::Root;
 use super::target;
-use crate::plan::{Bind, Filesystem, Mount, Remount, Source, SourceLink};
+use crate::plan::{Bind, Filesystem, Mount, Opener, Remount, Source, SourceLink};
 use crate::sys::mount::{MountAttr, attr, mount_setattr};
 use crate::wire::Operation;
 
@@ -76,7 +76,7 @@ fn make_private_around(directory: &OwnedFd) -> Outcome {
 /// The root of the mount namespace that was joined.
 pub(super) fn joined_root() -> Result<Root, Failed> {
     open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map(Root::new)
+        .map(Root::joined)
         .part(Operation::Itself)
 }
 
@@ -97,7 +97,7 @@ pub(super) fn make(
     match &mount.source {
         Source::Filesystem(new) => {
             let made = make_new(root, mount, new, made)?;
-            root.mounted(&mount.target, new.strict.then_some(made));
+            root.mounted(&mount.target, made, new.strict);
         }
         Source::Bind(bind) => {
             if bind.link == SourceLink::Copy && copy_link(root, mount, bind)? {
@@ -108,9 +108,11 @@ pub(super) fn make(
             let target = target::open(root, &mount.target, directory, mount.on_link)?;
             let whole_proc = target::is_whole_proc(&tree)?;
             target::keep_proc(root, &target, &mount.target, whole_proc)?;
-            settle(&tree, &target, mount)?;
             let kernel = is_kernel(&tree).part(Operation::OpenSource)?;
-            root.mounted(&mount.target, kernel.then_some(tree));
+            let settled = settle(&tree, &target, mount);
+            // Also where the last part of it failed.
+            root.mounted(&mount.target, tree, kernel);
+            return settled;
         }
     }
     Ok(())
@@ -131,6 +133,8 @@ fn make_new(
     new: &Filesystem,
     made: Option<OwnedFd>,
 ) -> Result<OwnedFd, Failed> {
+    // The mode of a directory that is made only now is nobody's wish.
+    let inherits = new.inherits_mode && root.open(&mount.target, OFlags::PATH).is_ok();
     let target = if new.strict {
         target::strict_directory(root, &mount.target)?
     } else {
@@ -142,21 +146,59 @@ fn make_new(
         settle(&made, &target, mount)?;
         return Ok(made);
     }
-    let inherited = if new.inherits_mode {
+    let inherited = if inherits {
         Some(fstat(&target).part(Operation::OpenTarget)?.st_mode & 0o7777)
     } else {
         None
     };
+    let by_path = || make_by_path(root, mount, new, inherited, &target);
     if filesystem::needs_legacy(new) {
-        filesystem::make_legacy(new, inherited, mount.set, &target)?;
-        let made = target::open(root, &mount.target, true, mount.on_link)?;
-        if new.copy_up {
-            copy_up(&target, &made)?;
-        }
-        change_attached(&made, true, mount.recursive_set, mount.recursive_clear)?;
-        attributes::propagate(&made, &mount.propagation)?;
-        return Ok(made);
+        return by_path();
     }
+    match make_detached(mount, new, inherited, &target) {
+        // AppArmor's rules by which a container may mount, say, proc are about mount(2): they do
+        // not match a mount that comes from nowhere.
+        Err(failed) if failed.is_forbidden() => by_path().map_err(|_| failed),
+        result => result,
+    }
+}
+
+/// Makes and attaches a new file system by mount(2), on the directory `target`, which has the mode
+/// `inherited` if the file system is to have it.
+fn make_by_path(
+    root: &Root,
+    mount: &Mount,
+    new: &Filesystem,
+    inherited: Option<u32>,
+    target: &OwnedFd,
+) -> Result<OwnedFd, Failed> {
+    filesystem::make_legacy(new, inherited, mount.set, target)?;
+    // A mount is not known by a descriptor of what it covers.
+    let made = if new.strict {
+        let made = target::strict_directory(root, &mount.target)?;
+        // Another container that shares the directory may have renamed it meanwhile.
+        if !is_kernel(&made).part(Operation::OpenTarget)? {
+            return Err(Failed::new(Operation::StrictTarget, Errno::STALE));
+        }
+        made
+    } else {
+        target::open(root, &mount.target, true, mount.on_link)?
+    };
+    if new.copy_up {
+        copy_up(target, &made)?;
+    }
+    change_attached(&made, true, mount.recursive_set, mount.recursive_clear)?;
+    attributes::propagate(&made, &mount.propagation)?;
+    Ok(made)
+}
+
+/// Makes a new file system, attached nowhere, and attaches it then.
+fn make_detached(
+    mount: &Mount,
+    new: &Filesystem,
+    inherited: Option<u32>,
+    target: &OwnedFd,
+) -> Result<OwnedFd, Failed> {
     // A copy goes in before the directory is closed.
     let closed = if new.copy_up { mount.set & attr::RDONLY } else { 0 };
     let made = match (filesystem::make(new, inherited, mount.set & !closed), &new.otherwise) {
@@ -165,17 +207,17 @@ fn make_new(
             // and shall allow no more than it.
             let Ok(tree) = clone_tree(CWD, host, CloneFlags::RECURSIVE) else { return Err(failed) };
             attributes::change(&tree, true, mount.set, 0).part(Operation::SetAttributes)?;
-            settle(&tree, &target, mount)?;
+            settle(&tree, target, mount)?;
             return Ok(tree);
         }
         (made, _) => made?,
     };
     if new.copy_up {
-        copy_up(&target, &made)?;
+        copy_up(target, &made)?;
         change_attached(&made, false, closed, 0)?;
     }
     change_attached(&made, true, mount.recursive_set, mount.recursive_clear)?;
-    attach(&made, &target)?;
+    attach(&made, target)?;
     attributes::propagate(&made, &mount.propagation)?;
     Ok(made)
 }
@@ -202,11 +244,11 @@ fn settle(tree: &OwnedFd, target: &OwnedFd, mount: &Mount) -> Outcome {
 
 /// A detached mount of a bind mount's source.
 fn open_source(bind: &Bind, ask: impl Fn() -> Result<OwnedFd, Failed>) -> Result<OwnedFd, Failed> {
-    if bind.ids.is_some() {
+    if bind.ids.is_some() || bind.opener == Opener::Parent {
         return ask();
     }
     match (clone_source(bind), &bind.otherwise) {
-        (Err(Errno::ACCESS), _) if bind.ask => ask(),
+        (Err(Errno::ACCESS), _) if bind.opener == Opener::ParentIfDenied => ask(),
         (Err(Errno::NOENT), Some(other)) => {
             clone_tree(CWD, other, CloneFlags::NONE).part(Operation::OpenSource)
         }

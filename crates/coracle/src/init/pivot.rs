@@ -50,7 +50,7 @@ fn enter_by_chroot() -> Outcome {
                 Ok(()) => {}
                 // Locked or busy in a user namespace: hide it.
                 Err(Errno::INVAL | Errno::PERM) => {
-                    let empty = filesystem::empty()?;
+                    let empty = filesystem::empty(None)?;
                     let target = open(place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
                         .part(Operation::DetachOld)?;
                     attach(&empty, &target)?;

@@ -1,5 +1,6 @@
 //! A failure that came back as numbers, made into an error for people.
 
+use std::ffi::CString;
 use std::fmt::Write;
 
 use rustix::io::Errno;
@@ -7,7 +8,7 @@ use rustix::io::Errno;
 use super::way::Joined;
 use crate::config::Spec;
 use crate::error::{Error, Kind, errno_text};
-use crate::plan::{Action, Attribute, Mount, Plan, Program, Source, Step};
+use crate::plan::{Action, Attribute, Identity, Mount, Plan, Program, Source, Step};
 use crate::wire::{Failure, Operation};
 
 /// Explains a failed step of a plan.
@@ -23,13 +24,40 @@ pub(crate) fn explain_steps(
     spec: &Spec,
 ) -> Error {
     match steps.get(failure.step as usize) {
-        Some(step) => of_step(failure, step, program, spec),
+        Some(Step { action: Action::FindProgram | Action::Execute, .. }) => {
+            let error = of_program(failure, program);
+            match (failure.operation, failure.errno, label(steps)) {
+                (Operation::Exec, Errno::PERM | Errno::ACCESS, Some(label)) => error.help(format!(
+                    "SELinux may forbid the runtime to start it as {label}, which is \
+                     /process/selinuxLabel; the kernel's log has what it denied (avc)"
+                )),
+                _ => error,
+            }
+        }
+        Some(step) => of_step(failure, step, spec),
         None => stage(failure),
     }
 }
 
+/// The SELinux context that the program is to have.
+fn label(steps: &[Step]) -> Option<String> {
+    steps.iter().find_map(|step| match &step.action {
+        Action::Label { attribute: Attribute::SelinuxExec, label } => Some(label.clone()),
+        _ => None,
+    })
+}
+
 /// Explains a failure before the first step.
 fn stage(failure: &Failure) -> Error {
+    if failure.operation == Operation::Ended {
+        return Error::new("the process ended before its program was started")
+            .because(failure.operation.words())
+            .at("/linux/seccomp", None)
+            .help(
+                "the filter has to allow what leads to the program, such as execve; or see the \
+                 kernel's log for an out-of-memory kill, and /linux/resources/memory",
+            );
+    }
     let error = Error::new("starting the container's first process")
         .because(failure.operation.words())
         .os(failure.errno);
@@ -57,10 +85,7 @@ fn stage(failure: &Failure) -> Error {
     }
 }
 
-fn of_step(failure: &Failure, step: &Step, program: &Program, spec: &Spec) -> Error {
-    if matches!(step.action, Action::FindProgram | Action::Execute) {
-        return of_program(failure, program);
-    }
+fn of_step(failure: &Failure, step: &Step, spec: &Spec) -> Error {
     let mut cause = failure.operation.words().to_owned();
     if !failure.words.is_empty() {
         if !cause.is_empty() {
@@ -104,7 +129,6 @@ fn of_step(failure: &Failure, step: &Step, program: &Program, spec: &Spec) -> Er
                 Action::Mount(_) | Action::Remount(_),
                 Operation::OpenTarget
                 | Operation::StrictTarget
-                | Operation::DanglingTarget
                 | Operation::KindOfTarget
                 | Operation::OverProc
                 | Operation::NoMount,
@@ -112,11 +136,20 @@ fn of_step(failure: &Failure, step: &Step, program: &Program, spec: &Spec) -> Er
                 value = mount_of(spec, &pointer).map(|mount| format!("{:?}", mount.destination));
                 pointer.push_str("/destination");
             }
+            (Action::Unmount(paths), _) => {
+                value = paths.get(failure.detail as usize).map(|path| format!("{path:?}"));
+                let _ = write!(pointer, "/{}/destination", failure.detail);
+            }
             (Action::Hostname(name) | Action::Domainname(name), _) => {
                 value = Some(format!("{:?}", name.to_string_lossy()));
             }
-            (Action::WorkingDirectory(path) | Action::CheckDirectory(path), _) => {
+            (Action::WorkingDirectory(path) | Action::DirectoryAsUser(path), _) => {
                 value = Some(format!("{:?}", path.to_string_lossy()));
+            }
+            (Action::User(identity), operation) => {
+                let (below, shown) = of_user(operation, identity);
+                below.clone_into(&mut pointer);
+                value = shown;
             }
             (Action::Label { label, .. }, _) => value = Some(format!("{label:?}")),
             (Action::ContainerHooks | Action::StartHooks, Operation::Hook) => {
@@ -129,6 +162,19 @@ fn of_step(failure: &Failure, step: &Step, program: &Program, spec: &Spec) -> Er
     match help(failure, &step.action) {
         Some(help) => error.help(help),
         None => error,
+    }
+}
+
+/// The part of `/process` that a step of becoming the user is about, and its value.
+fn of_user(operation: Operation, identity: &Identity) -> (&'static str, Option<String>) {
+    match operation {
+        Operation::SetUid => ("/process/user/uid", Some(identity.uid.to_string())),
+        Operation::SetGid => ("/process/user/gid", Some(identity.gid.to_string())),
+        Operation::SetGroups => ("/process/user/additionalGids", None),
+        Operation::SetCapabilities => ("/process/capabilities", None),
+        Operation::DropBounding => ("/process/capabilities/bounding", None),
+        Operation::SetAmbient => ("/process/capabilities/ambient", None),
+        _ => ("/process/user", None),
     }
 }
 
@@ -149,6 +195,10 @@ fn quoted(text: Option<&String>) -> Option<String> {
 /// What a reader can do, where that is known.
 fn help(failure: &Failure, action: &Action) -> Option<&'static str> {
     match (action, failure.operation, failure.errno) {
+        (_, Operation::Attach, Errno::ACCESS) => Some(
+            "a security module forbids it; AppArmor does unless the profile that the runtime runs \
+             under has the rule: mount options=(rw, move)",
+        ),
         (Action::Mount(mount), operation, errno) => {
             let option = mount_option(mount, operation, failure.detail);
             mount_help(mount, option, operation, errno)
@@ -215,6 +265,10 @@ fn help(failure: &Failure, action: &Action) -> Option<&'static str> {
         (Action::EnterRoot { no_pivot: false }, Operation::Pivot, Errno::INVAL) => {
             Some("on a root in a ramfs, --no-pivot is the way")
         }
+        (Action::Device(_), Operation::OpenSource, Errno::NOENT | Errno::NODEV) => Some(
+            "a user namespace makes no devices, it gets the host's; there has to be one of these \
+             numbers",
+        ),
         (Action::Device(_), Operation::OtherNode, _) => {
             Some("remove the file from the root file system, or take the device out")
         }
@@ -256,6 +310,9 @@ fn mount_help(
     errno: Errno,
 ) -> Option<&'static str> {
     match (&mount.source, operation, errno) {
+        (_, Operation::Attach, Errno::NOSPC) => {
+            Some("the kernel takes no more mounts for one container; see /proc/sys/fs/mount-max")
+        }
         (Source::Filesystem(_), Operation::OpenFilesystem, Errno::NODEV) => {
             Some("this kernel has no such file system; see /proc/filesystems")
         }
@@ -278,9 +335,13 @@ fn mount_help(
         (_, Operation::StrictTarget, _) => {
             Some("proc and sysfs go on an ordinary directory that no link leads to")
         }
-        (_, Operation::DanglingTarget, _) => {
-            Some("make what the link leads to in the image, or mount there")
+        (_, Operation::OpenTarget, Errno::LOOP) => {
+            Some("links of the image lead in a circle, or through a process's files in /proc")
         }
+        (_, Operation::LongOptions, _) => Some(
+            "fsconfig(2) takes options of 255 bytes at most, and mount(2), which is left then, a \
+             page of them: use shorter paths",
+        ),
         (_, Operation::OverProc, _) => Some(
             "on /proc goes a mount of type proc, and in it only on files such as /proc/cpuinfo or \
              /proc/meminfo",
@@ -304,7 +365,10 @@ fn mount_help(
             Source::Filesystem(_),
             Operation::CreateFilesystem | Operation::MakeMount,
             Errno::PERM,
-        ) => Some("a user namespace may mount this only with the matching namespace of its own"),
+        ) => Some(
+            "a user namespace mounts proc, sysfs, mqueue and cgroup only with such a namespace of \
+             its own, and file systems of disks not at all: mount those on the host and bind them",
+        ),
         _ => None,
     }
 }
@@ -317,6 +381,10 @@ fn of_program(failure: &Failure, program: &Program) -> Error {
     let reason = match failure.operation {
         Operation::NotInPath | Operation::NoProcess => failure.operation.words().to_owned(),
         Operation::StatProgram => format!("stat {name}: {}", errno_text(failure.errno)),
+        // What execve(2) answers, and what podman makes exit code 126 of.
+        Operation::ProgramIsDirectory => {
+            format!("permission denied: {}", errno_text(failure.errno))
+        }
         _ => errno_text(failure.errno).into_owned(),
     };
     let error = Error::new("unable to start container process")
@@ -324,6 +392,15 @@ fn of_program(failure: &Failure, program: &Program) -> Error {
         .at("/process/args/0", Some(format!("{name:?}")))
         .kind(Kind::Program);
     match (failure.operation, failure.errno) {
+        (Operation::Exec, Errno::TOOBIG) => {
+            let length =
+                |list: &[CString]| list.iter().map(|text| text.count_bytes()).sum::<usize>();
+            let of_env = length(&program.env) > length(&program.args);
+            error.at(if of_env { "/process/env" } else { "/process/args" }, None).help(
+                "the kernel takes 128 KiB a string, and of arguments and environment together a \
+                 quarter of RLIMIT_STACK, at most 6 MiB",
+            )
+        }
         (Operation::NotInPath, _) => {
             error.help("give its path in the container, or set PATH in /process/env")
         }
@@ -331,6 +408,9 @@ fn of_program(failure: &Failure, program: &Program) -> Error {
             error.help("the path is looked up inside the root file system")
         }
         (Operation::ProgramNotExecutable, _) => error.help("chmod +x it, in the root file system"),
+        (Operation::Exec, Errno::NOSYS) => {
+            error.help("the system call filter refuses execve: see /linux/seccomp")
+        }
         (Operation::Exec, Errno::NOENT) => {
             error.help("the file is there; its interpreter or dynamic loader is not")
         }

@@ -1,5 +1,6 @@
 //! Hooks (runtime-spec config.md, "POSIX-platform Hooks").
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -7,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, memfd_create, openat};
 use rustix::io::{Errno, pread, pwrite};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open,
@@ -25,14 +26,25 @@ const WORDS: usize = 512;
 /// that fails, and says its index.
 ///
 /// They run in `directory`: the bundle, where the host's files are seen, else the root.
+///
+/// `annotations` are the container's: crun's `run.oci.hooks.stdout` and `run.oci.hooks.stderr` name
+/// files of the host that the hooks' output is appended to.
 pub(crate) fn run(
     hooks: &[Hook],
     kind: &str,
     state: &[u8],
     directory: &Path,
+    annotations: &BTreeMap<String, String>,
 ) -> Result<(), (usize, Error)> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let file = |name: &str| annotations.get(name).map(|path| open(path)).transpose();
+    let files = [file("run.oci.hooks.stdout"), file("run.oci.hooks.stderr")];
+    let [stdout, stderr] = files;
+    let files = [stdout.map_err(|error| (0, error))?, stderr.map_err(|error| (0, error))?];
     for (index, hook) in hooks.iter().enumerate() {
-        run_one(hook, state, directory).map_err(|error| {
+        run_one(hook, state, directory, &files).map_err(|error| {
             (index, error.at(format!("/hooks/{kind}/{index}"), Some(format!("{:?}", hook.path))))
         })?;
     }
@@ -40,7 +52,12 @@ pub(crate) fn run(
 }
 
 /// Runs one hook, within its time.
-fn run_one(hook: &Hook, state: &[u8], directory: &Path) -> Result<()> {
+fn run_one(
+    hook: &Hook,
+    state: &[u8],
+    directory: &Path,
+    [stdout, stderr]: &[Option<OwnedFd>; 2],
+) -> Result<()> {
     let what = || format!("running hook {}", hook.path);
     // Files and no pipes: a hook need not read what it is given, and what it starts and leaves
     // behind may hold on to its output.
@@ -60,7 +77,8 @@ fn run_one(hook: &Hook, state: &[u8], directory: &Path) -> Result<()> {
         env: &strings(&hook.env)?,
         directory: &CString::new(directory.as_os_str().as_bytes()).unwrap_or_default(),
         input: input.as_fd(),
-        output: output.as_fd(),
+        output: stdout.as_ref().unwrap_or(&output).as_fd(),
+        error: stderr.as_ref().unwrap_or(&output).as_fd(),
     };
     let pid = spawn.start().what(what)?;
     let Some(pid) = Pid::from_raw(pid) else { return Err(Error::new(what()).os(Errno::SRCH)) };
@@ -78,6 +96,13 @@ fn run_one(hook: &Hook, state: &[u8], directory: &Path) -> Result<()> {
     let said = words(&output);
     let colon = if said.is_empty() { "" } else { ": " };
     Err(Error::new(format!("hook {} failed", hook.path)).because(format!("{ended}{colon}{said}")))
+}
+
+/// A file that output is appended to.
+fn open(path: &str) -> Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOCTTY | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::from_raw_mode(0o600))
+        .what(|| format!("opening {path} for the output of hooks"))
 }
 
 /// A file in memory.

@@ -16,6 +16,8 @@ mod netlink;
 mod sources;
 mod way;
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -23,7 +25,7 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, geteuid, pidfd_ope
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 pub(crate) use explain::{explain, explain_steps};
-pub(crate) use sources::Sources;
+pub(crate) use sources::{Sources, user_namespace};
 pub(crate) use way::Way;
 
 use crate::config::Spec;
@@ -45,6 +47,8 @@ pub(crate) struct Child {
     pub(crate) wire: Wire,
     /// Whether it was born in the cgroup v2 directory.
     pub(crate) born_in_cgroup: bool,
+    /// What it said before the process in between had told its id: first in, first out.
+    early: RefCell<VecDeque<Message>>,
 }
 
 /// Makes the process that does the steps of `setup`, in its namespaces.
@@ -62,7 +66,11 @@ pub(crate) fn spawn(
             .os(errno)
             .help("have the coracle command do it")
     })?;
-    let (ours, theirs) = Wire::pair().what(|| "making a socket pair")?;
+    let (mut ours, mut theirs) = Wire::pair().what(|| "making a socket pair")?;
+    if let Some(last_words) = setup.last_words {
+        ours.leave(last_words);
+        theirs.leave(last_words);
+    }
     if !way.staged() {
         let outside = Outside::make(&way.outside);
         let (cloned, born_in_cgroup) = clone(way.clone, cgroup)?;
@@ -71,7 +79,9 @@ pub(crate) fn spawn(
                 drop(ours);
                 init::run(setup, theirs, gate, outside, 0)
             }
-            Cloned::Parent { pid, pidfd } => Ok(Child { pid, pidfd, wire: ours, born_in_cgroup }),
+            Cloned::Parent { pid, pidfd } => {
+                Ok(Child { pid, pidfd, wire: ours, born_in_cgroup, early: RefCell::default() })
+            }
         };
     }
     // The one in between is born in the cgroup, and init with it.
@@ -233,15 +243,14 @@ fn shed_capabilities(steps: &[Step]) -> Result<(), Errno> {
 /// Waits for the process in between, and takes over the child that it made.
 fn staged(stage: &OwnedFd, wire: Wire, born_in_cgroup: bool, setup: &Setup<'_>) -> Result<Child> {
     let failed = |what: &'static str| Error::new(what);
-    // The first message is the stage's or a failure of it; init says nothing before we speak.
-    let message = wire.receive().what(|| "talking to the new process")?;
+    let (early, message) = until_staged(&wire).what(|| "talking to the new process")?;
     let _ = waitid(WaitId::PidFd(stage.as_fd()), WaitIdOptions::EXITED);
     match message {
         Some(Message::Staged(pid)) => {
             let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
             let Some(raw) = raw else { return Err(failed("the new process has no id")) };
             let pidfd = pidfd_open(raw, PidfdFlags::empty()).what(|| "opening the new process")?;
-            Ok(Child { pid, pidfd, wire, born_in_cgroup })
+            Ok(Child { pid, pidfd, wire, born_in_cgroup, early: RefCell::new(early) })
         }
         Some(Message::Failed(failure)) => {
             Err(explain_steps(&failure, setup.steps, setup.program, &Spec::default()))
@@ -250,7 +259,31 @@ fn staged(stage: &OwnedFd, wire: Wire, born_in_cgroup: bool, setup: &Setup<'_>) 
     }
 }
 
+/// Listens until the process in between has told the id of init or failed, and keeps what init says
+/// before: it runs from its clone on, and may have a terminal to hand over by then.
+fn until_staged(wire: &Wire) -> Result<(VecDeque<Message>, Option<Message>), Errno> {
+    let mut early = VecDeque::new();
+    loop {
+        match wire.receive()? {
+            last @ (None | Some(Message::Staged(_) | Message::Failed(_))) => {
+                return Ok((early, last));
+            }
+            Some(message) => early.push_back(message),
+        }
+    }
+}
+
 impl Child {
+    /// A child of ours that nobody here has made: it says nothing.
+    pub(crate) fn silent(pid: u32) -> Result<Self> {
+        let what = || "opening the restored process";
+        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let Some(raw) = raw else { return Err(Error::new(what()).os(Errno::SRCH)) };
+        let pidfd = pidfd_open(raw, PidfdFlags::empty()).what(what)?;
+        let (wire, _) = Wire::pair().what(what)?;
+        Ok(Self { pid, pidfd, wire, born_in_cgroup: false, early: RefCell::default() })
+    }
+
     /// Writes the id maps of its new user namespace.
     pub(crate) fn map_ids(&self, maps: &crate::plan::IdMaps) -> Result<()> {
         id_maps::write(self.pid, maps)
@@ -282,6 +315,9 @@ impl Child {
 
     /// What it says next; `None` once it has become the program, or is gone.
     pub(crate) fn hear(&self) -> Result<Option<Message>> {
+        if let Some(message) = self.early.borrow_mut().pop_front() {
+            return Ok(Some(message));
+        }
         self.wire.receive().what(|| "listening to the container's first process")
     }
 
@@ -289,5 +325,25 @@ impl Child {
     pub(crate) fn destroy(&self) {
         let _ = crate::sys::signal::send(self.pidfd.as_fd(), libc::SIGKILL);
         let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn init_may_speak_before_the_process_in_between() {
+        let (ours, theirs) = Wire::pair().unwrap();
+        for message in [Message::RuntimeHooks, Message::Delegate(3), Message::Staged(7)] {
+            theirs.send(&message).unwrap();
+        }
+        theirs.send(&Message::Ready).unwrap();
+        let (early, last) = until_staged(&ours).unwrap();
+        assert!(matches!(last, Some(Message::Staged(7))));
+        let early: Vec<Message> = early.into();
+        assert!(matches!(early[..], [Message::RuntimeHooks, Message::Delegate(3)]));
+        assert!(matches!(ours.receive(), Ok(Some(Message::Ready))));
     }
 }

@@ -36,7 +36,17 @@ struct Was {
 
 /// Moves the devices into the network namespace of process `pid`. Either all are moved, or none.
 pub(crate) fn move_in(devices: &[NetDevice], pid: u32) -> Result<Moved> {
-    let mut moved = Moved::new(pid).map_err(|error| error.at("/linux/netDevices", None))?;
+    let mut moved = Moved::new(pid).map_err(|error| {
+        let forbidden = matches!(error.errno(), Some(Errno::PERM | Errno::ACCESS));
+        let error = error.at("/linux/netDevices", None);
+        if !forbidden {
+            return error;
+        }
+        error.help(
+            "an ordinary user moves devices only as root of a user namespace that owns both network \
+             namespaces (unshare --map-root-user --net); else run as root",
+        )
+    })?;
     let found = moved.find(devices)?;
     for (device, link) in devices.iter().zip(found) {
         if let Err(error) = moved.take(device, link) {

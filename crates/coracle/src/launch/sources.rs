@@ -6,14 +6,14 @@
 //! (mount_namespaces(7)), and stay so in the clone: opened in ours, a host's read-only mount could
 //! be made writable by the container's root.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, getpid, pidfd_open, waitid};
 
 use super::{Child, id_maps};
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::init;
 use crate::plan::{Action, Bind, IdMaps, MountIds, Source, Step};
 use crate::sys::mount::{MountAttr, attr, mount_setattr};
@@ -25,12 +25,66 @@ use crate::wire::{Message, Operation, Wire};
 pub(crate) struct Sources {
     /// User namespaces that stand for id maps, made so far.
     namespaces: Vec<(Option<IdMaps>, OwnedFd)>,
+    /// Where they are opened: else in the child's mount namespace.
+    place: Option<Place>,
+}
+
+/// A mount namespace in which the sources of a container that runs can be seen.
+#[derive(Debug)]
+struct Place {
+    /// A process that is in it.
+    process: OwnedFd,
+    /// `CLONE_NEW*` to join.
+    flags: i32,
+    /// Keeps the process there.
+    _held: Option<Wire>,
 }
 
 /// A part of the answer that failed.
 type Answer<T> = std::result::Result<T, (Operation, Errno)>;
 
 impl Sources {
+    /// For a container that runs, whose first process is `first`: it does not see the host's files
+    /// any more. With a user namespace (`user`) they are opened in a copy of our mount namespace
+    /// that belongs to that one, in which the host's flags are locked as in a container that is
+    /// made; `root` tells whether we are root.
+    pub(crate) fn of_running(first: &OwnedFd, user: bool, root: bool) -> Result<Self> {
+        let what = || "making a place to open sources of mounts in";
+        let place = if user {
+            let (ours, theirs) = Wire::pair().what(what)?;
+            match process::clone3(0, None).what(what)? {
+                Cloned::Child => {
+                    drop(ours);
+                    let copied = process::setns(first.as_fd(), libc::CLONE_NEWUSER)
+                        .and_then(|()| process::unshare(libc::CLONE_NEWNS));
+                    let said = match copied {
+                        Ok(()) => Message::Continue,
+                        Err(errno) => Message::Refused(Operation::OpenSource, errno),
+                    };
+                    let _ = theirs.send(&said);
+                    // Until the other side is closed.
+                    let _ = theirs.receive();
+                    process::exit(0)
+                }
+                Cloned::Parent { pidfd, .. } => {
+                    drop(theirs);
+                    match ours.receive().what(what)? {
+                        Some(Message::Continue) => {}
+                        Some(Message::Refused(_, errno)) => return Err(errno).what(what),
+                        _ => return Err(Error::new(what())),
+                    }
+                    // Who is not root has rights over it only inside.
+                    let user = if root { 0 } else { libc::CLONE_NEWUSER };
+                    Place { process: pidfd, flags: libc::CLONE_NEWNS | user, _held: Some(ours) }
+                }
+            }
+        } else {
+            let own = pidfd_open(getpid(), PidfdFlags::empty()).what(what)?;
+            Place { process: own, flags: libc::CLONE_NEWNS, _held: None }
+        };
+        Ok(Self { namespaces: Vec::new(), place: Some(place) })
+    }
+
     /// Has the source of step `number` sent to init, or the reason why not.
     pub(crate) fn answer(&mut self, child: &Child, steps: &[Step], number: u32) -> Result<()> {
         let refused = match steps.get(number as usize).map(|step| &step.action) {
@@ -53,9 +107,17 @@ impl Sources {
             Some(ids) => Some((self.namespace(child, ids)?, ids.recursive)),
             None => None,
         };
+        let namespace = namespace.map(|(index, recursive)| {
+            let (_, namespace) = &self.namespaces[index];
+            (namespace.as_fd(), recursive)
+        });
+        let (place, flags) = match &self.place {
+            Some(place) => (place.process.as_fd(), place.flags),
+            None => (child.pidfd.as_fd(), libc::CLONE_NEWNS),
+        };
         match process::clone3(0, None).map_err(open)? {
             Cloned::Child => {
-                let message = match clone_inside(child, bind, namespace) {
+                let message = match clone_inside(place, flags, bind, namespace) {
                     Ok(tree) => Message::Source(tree),
                     Err((operation, errno)) => Message::Refused(operation, errno),
                 };
@@ -69,31 +131,32 @@ impl Sources {
         }
     }
 
-    /// The user namespace that stands for the ids of a mount.
-    fn namespace(&mut self, child: &Child, ids: &MountIds) -> Answer<&OwnedFd> {
+    /// The index of the user namespace that stands for the ids of a mount.
+    fn namespace(&mut self, child: &Child, ids: &MountIds) -> Answer<usize> {
         let known = self.namespaces.iter().position(|(maps, _)| *maps == ids.maps);
         let index = known.unwrap_or(self.namespaces.len());
         if known.is_none() {
             let made = match &ids.maps {
-                Some(maps) => new_namespace(maps),
+                Some(maps) => user_namespace(maps),
                 None => open_namespace(child.pid),
             };
             let made = made.map_err(|errno| (Operation::MapIds, errno))?;
             self.namespaces.push((ids.maps.clone(), made));
         }
-        Ok(&self.namespaces[index].1)
+        Ok(index)
     }
 }
 
 /// In the process of its own: the clone, made in the container's mount namespace.
 fn clone_inside(
-    child: &Child,
+    place: BorrowedFd<'_>,
+    flags: i32,
     bind: &Bind,
-    namespace: Option<(&OwnedFd, bool)>,
+    namespace: Option<(BorrowedFd<'_>, bool)>,
 ) -> Answer<OwnedFd> {
     let open = |errno| (Operation::OpenSource, errno);
     let refused = if namespace.is_some() { Operation::MapIds } else { Operation::OpenSource };
-    process::setns(child.pidfd.as_fd(), libc::CLONE_NEWNS).map_err(|errno| (refused, errno))?;
+    process::setns(place, flags).map_err(|errno| (refused, errno))?;
     let tree = init::clone_source(bind).map_err(open)?;
     if let Some((namespace, recursive)) = namespace {
         #[allow(clippy::cast_sign_loss)] // an open descriptor is not negative
@@ -112,7 +175,7 @@ fn open_namespace(pid: u32) -> std::result::Result<OwnedFd, Errno> {
 }
 
 /// A new user namespace with these maps, kept alive by its descriptor alone.
-fn new_namespace(maps: &IdMaps) -> std::result::Result<OwnedFd, Errno> {
+pub(crate) fn user_namespace(maps: &IdMaps) -> std::result::Result<OwnedFd, Errno> {
     let (ours, theirs) = Wire::pair()?;
     #[allow(clippy::cast_sign_loss)] // CLONE_NEWUSER is positive
     match process::clone3(libc::CLONE_NEWUSER as u64, None)? {

@@ -41,7 +41,9 @@ pub(super) fn plan(spec: &config::Spec, bind: bool, steps: &mut Vec<Step>) -> Re
     let configured = linux.map_or(&[][..], |linux| &linux.devices);
     for (path, major, minor) in DEFAULT {
         // One that the configuration describes itself comes from there, with its mode and owner.
-        if configured.iter().any(|device| device.path.strip_prefix('/') == Some(path)) {
+        if configured.iter().any(|device| device.path.strip_prefix('/') == Some(path))
+            || mounted(spec, path)
+        {
             continue;
         }
         steps.push(Step {
@@ -59,10 +61,16 @@ pub(super) fn plan(spec: &config::Spec, bind: bool, steps: &mut Vec<Step>) -> Re
         });
     }
     for (index, device) in configured.iter().enumerate() {
+        if mounted(spec, device.path.trim_start_matches('/')) {
+            continue;
+        }
         let action = Action::Device(one(device, index, bind)?);
         steps.push(Step { origin: Origin::item("/linux/devices", index), action });
     }
     for (path, target, only_if) in LINKS {
+        if mounted(spec, path) {
+            continue;
+        }
         steps.push(Step {
             origin: Origin::DEFAULT,
             action: Action::Link {
@@ -73,6 +81,14 @@ pub(super) fn plan(spec: &config::Spec, bind: bool, steps: &mut Vec<Step>) -> Re
         });
     }
     Ok(())
+}
+
+/// Whether a mount takes the place of what would be made there, as in `-v /dev/urandom:/dev/random`:
+/// one that no later mount on /dev hides.
+fn mounted(spec: &config::Spec, path: &str) -> bool {
+    let place = |mount: &config::Mount| mount.destination.trim_matches('/') == path;
+    let dev = |mount: &config::Mount| mount.destination.trim_matches('/') == "dev";
+    spec.mounts.iter().rev().take_while(|mount| !dev(mount)).any(place)
 }
 
 /// Whether the last mount on /dev is a bind mount.

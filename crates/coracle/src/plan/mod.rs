@@ -5,8 +5,11 @@
 //! plan`) and explained. Each [`Step`] carries its [`Origin`], the line of config.json that asked
 //! for it.
 
+mod activation;
+mod added;
 mod around;
 mod cgroup_mounts;
+mod details;
 mod devices;
 mod mount;
 mod mount_ids;
@@ -16,6 +19,7 @@ mod net_devices;
 mod origin;
 mod process;
 mod recipe;
+mod resources;
 mod share;
 mod show;
 mod step;
@@ -27,15 +31,19 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
-pub use mount::{Bind, Filesystem, FsOption, Mount, MountIds, Remount, Source, SourceLink};
+pub use activation::Activation;
+pub(crate) use activation::SOCKET as NOTIFY_SOCKET;
+pub use added::{add, remove};
+pub use mount::{Bind, Filesystem, FsOption, Mount, MountIds, Opener, Remount, Source, SourceLink};
 pub use namespaces::{IdMap, IdMaps, Join, Namespaces};
 pub use net_devices::NetDevice;
 pub use origin::Origin;
 pub use process::{ExecPlan, Program, exec};
 pub use recipe::{Recipe, recipe};
+pub use resources::Cgroup;
 pub use step::{Action, Attribute, Capabilities, Device, DeviceKind, Identity, Scheduling, Step};
 
-use crate::cgroup::{self, DeviceRule};
+use crate::cgroup;
 use crate::config::{self, NamespaceKind, Spec};
 use crate::error::{Error, Result};
 use crate::{resctrl, seccomp};
@@ -57,6 +65,8 @@ pub struct Plan {
     pub resctrl: Option<resctrl::Wanted>,
     /// What init does, in order.
     pub steps: Vec<Step>,
+    /// What runs at the points that the steps and the container's later life have for hooks.
+    pub hooks: Option<config::Hooks>,
     /// What it becomes.
     pub program: Program,
     /// Whether the process has a terminal.
@@ -69,21 +79,6 @@ pub struct Plan {
     pub oom_score_adj: Option<i64>,
     /// Whether the parent brings the loopback device of the network namespace up.
     pub loopback: bool,
-}
-
-/// What is made in the cgroup hierarchy.
-#[derive(Debug)]
-pub struct Cgroup {
-    /// Where.
-    pub location: cgroup::Location,
-    /// The device rules, in the order of the configuration; empty: none are applied.
-    pub devices: Vec<DeviceRule>,
-    /// What is written into its files.
-    pub limits: cgroup::Limits,
-    /// The user of the host who gets the directory, to divide it further.
-    pub owner: Option<u32>,
-    /// Whether the configuration asks for a cgroup or a limit, so that doing without is an error.
-    pub required: bool,
 }
 
 /// What the caller asks for beside config.json.
@@ -99,6 +94,8 @@ pub struct Options {
     pub no_new_keyring: bool,
     /// `--preserve-fds`: how many descriptors from 3 on the process keeps.
     pub preserve_fds: u32,
+    /// What a service manager has for the container.
+    pub activation: Activation,
 }
 
 /// What was found out about the host.
@@ -112,6 +109,11 @@ pub struct Host {
     pub cgroup_namespace: bool,
     /// Where cgroups are mounted.
     pub cgroups: cgroup::Layout,
+    /// The cgroup below which systemd has its units, if that is to make the container's
+    /// ([`cgroup::systemd_root`]).
+    pub systemd_root: Option<String>,
+    /// The capabilities that the runtime has (capabilities(7), permitted): bit n is capability n.
+    pub capabilities: u64,
     /// The text of `/proc/self/cgroup`, if the runtime may not be allowed to make cgroups.
     pub own_cgroups: Option<String>,
 }
@@ -140,6 +142,11 @@ impl Plan {
         })
     }
 
+    /// Whether a system call filter comes before the program.
+    pub(crate) fn is_filtered(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.action, Action::Seccomp(_)))
+    }
+
     /// Whether the system call filter gives a descriptor to hand to a listener.
     pub fn has_listener(&self) -> bool {
         self.steps.iter().any(|step| match &step.action {
@@ -157,14 +164,20 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
     let rootfs = rootfs(spec, &options.bundle)?;
     let namespaces = namespaces::plan(linux, &spec.mounts)?;
     let host = Host { cgroup_namespace: namespaces.has(NamespaceKind::Cgroup), ..host.clone() };
-    let mut cgroup = cgroup_plan(linux, options, &host)?;
+    let mut cgroup = resources::cgroup(linux, &spec.annotations, options, &host)?;
     cgroup.owner = cgroup_mounts::owner(spec, linux, &host, &namespaces, &cgroup.location);
     let (filter, said) = filter(linux, &spec.annotations)?.unzip();
     let mut warnings = config::warnings(spec);
+    warnings.extend(mounts::without_effect(&spec.mounts));
+    let grantable = grantable(namespaces.has(NamespaceKind::User), &host);
+    if let Some(sets) = spec.process.as_ref().and_then(|process| process.capabilities.as_ref()) {
+        warnings.extend(capability::withheld(sets, grantable));
+    }
     warnings.extend(said.into_iter().flatten());
     let mut steps = steps(spec, linux, options, &host, &namespaces, &cgroup, &rootfs)?;
-    process::plan(spec, linux, &host, filter.as_ref(), &mut steps)?;
-    let program = process::program(spec)?;
+    process::plan(spec, linux, &host, grantable, filter.as_ref(), &mut steps)?;
+    let mut program = process::program(spec)?;
+    options.activation.tell(&mut program)?;
     let loopback = parent_brings_loopback_up(&namespaces, &host);
     let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
     Ok(Plan {
@@ -175,6 +188,7 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
         cgroup,
         resctrl: linux.intel_rdt.as_ref().map(resctrl::Wanted::new),
         steps,
+        hooks: spec.hooks.clone(),
         program,
         terminal,
         rootless: host.rootless,
@@ -182,6 +196,12 @@ pub fn build(spec: &Spec, options: &Options, host: &Host) -> Result<Plan> {
         oom_score_adj: spec.process.as_ref().and_then(|process| process.oom_score_adj),
         loopback,
     })
+}
+
+/// The capabilities that a process can be given: who enters a user namespace has all of them there
+/// (user_namespaces(7)).
+fn grantable(user_namespace: bool, host: &Host) -> u64 {
+    if user_namespace { u64::MAX } else { host.capabilities }
 }
 
 /// The absolute directory of the root file system.
@@ -192,29 +212,6 @@ fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
             .at("/root", None)
             .help("add \"root\": {\"path\": \"rootfs\"}")),
     }
-}
-
-/// Where the cgroup goes and what it allows.
-fn cgroup_plan(linux: &config::Linux, options: &Options, host: &Host) -> Result<Cgroup> {
-    let path = linux.cgroups_path.as_deref();
-    let location = host.cgroups.locate(path, &options.id)?;
-    let rules = linux.resources.as_ref().map_or(&[][..], |r| &r.devices);
-    let devices = rules
-        .iter()
-        .enumerate()
-        .map(|(index, rule)| {
-            DeviceRule::from_config(rule)
-                .map_err(|error| error.at(format!("/linux/resources/devices/{index}"), None))
-        })
-        .collect::<Result<_>>()?;
-    let limits = match &linux.resources {
-        Some(resources) => {
-            cgroup::Limits::new(resources, |controller| location.version(controller))?
-        }
-        None => cgroup::Limits::default(),
-    };
-    let required = linux.cgroups_path.is_some();
-    Ok(Cgroup { location, devices, limits, owner: None, required })
 }
 
 /// The steps from the clone to the container's root, in the only order that works; each group says
@@ -240,13 +237,18 @@ fn steps(
         namespaces,
         linux,
     };
-    let mounts = mounts::plan(&spec.mounts, &around)?;
+    let mut mounts = mounts::plan(&spec.mounts, &around)?;
+    let opener = Opener::of_new(host.root && namespaces.has(NamespaceKind::User));
+    mounts.made.extend(options.activation.mount(opener)?);
 
+    // systemd makes a cgroup around the living process, and on version 1 mounts show it.
+    let awaits_cgroup = cgroup.unit.is_some() && !cgroup.location.unified();
     // In a new user namespace nothing is allowed before the ids are mapped, a cgroup namespace
     // shows the cgroup in which it is made as its root, hooks may look at the container, its
     // network devices included, and the parent answers one question after the other.
     let early = namespaces.id_maps.is_some()
         || cgroup_namespace
+        || awaits_cgroup
         || has_runtime_hooks(spec)
         || !linux.net_devices.is_empty()
         || mounts.made.iter().any(Step::may_ask);
@@ -273,7 +275,7 @@ fn steps(
 
     // The root file system and all in it, below its descriptor; the host is still visible.
     let propagation = linux.rootfs_propagation.map(mount_options::propagation);
-    let way = mount_options::on_the_way_to(propagation);
+    let way = mount_options::on_the_way_to(propagation, namespaces.has(NamespaceKind::User));
     steps.push(match propagation {
         Some(_) => at("/linux/rootfsPropagation", Action::Propagation(way.host)),
         None => default(Action::Propagation(way.host)),
@@ -282,8 +284,10 @@ fn steps(
     let root = Action::Root { path, propagation: way.root, shared: way.shared };
     steps.push(at("/root/path", root));
     steps.extend(mounts.made);
-    if let Some(label) = linux.mount_label.as_deref().filter(|label| !label.is_empty()) {
-        mounts::label(label, &mut steps)?;
+    let label = linux.mount_label.as_deref().filter(|label| !label.is_empty());
+    let label = label.map(|label| cstring(label, "/linux/mountLabel")).transpose()?;
+    if let Some(label) = &label {
+        mounts::label(label, &mounts::context_option(&spec.annotations)?, &mut steps);
     }
     devices::plan(spec, host.rootless || namespaces.has(NamespaceKind::User), &mut steps)?;
     if let Some(process) = spec.process.as_ref().filter(|process| process.terminal) {
@@ -320,7 +324,8 @@ fn steps(
     for (index, path) in linux.masked_paths.iter().enumerate() {
         let path = relative(path, &format!("/linux/maskedPaths/{index}"))?;
         let origin = Origin::item("/linux/maskedPaths", index);
-        steps.push(Step { origin, action: Action::MaskPath(path) });
+        let action = Action::MaskPath { path, label: label.clone() };
+        steps.push(Step { origin, action });
     }
     if spec.root.as_ref().is_some_and(|root| root.readonly) {
         let set = crate::sys::mount::attr::RDONLY;
@@ -392,13 +397,14 @@ fn filter(
     } else {
         seccomp::UnknownCalls::Ignore
     };
-    seccomp::compile(profile, seccomp::native(), unknown).map(Some)
+    let compiled = seccomp::compile(profile, seccomp::native(), unknown)?;
+    seccomp::check_executes(profile, &compiled.0, seccomp::native())?;
+    Ok(Some(compiled))
 }
 
 /// Whether a mount option is known and carried out, and is no file system's own.
 pub fn knows_mount_option(option: &str) -> bool {
-    use mount_options::{Meaning, meaning};
-    !matches!(meaning(option), Meaning::Own)
+    !mount_options::is_own(option)
 }
 
 /// Whether the parent brings the loopback device up, which saves init the time.
@@ -418,6 +424,13 @@ fn session_keyring(id: &str) -> Result<Step> {
 /// out is refused.
 fn refuse_unsupported(spec: &Spec) -> Result<()> {
     // The container would be isolated by less than it asks for.
+    let key = "run.oci.seccomp_bpf_data";
+    let profile = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
+    if let (Some(value), None) = (spec.annotations.get(key), profile) {
+        return Err(Error::new("a system call filter in BPF is not loaded")
+            .at(format!("/annotations/{key}"), Some(format!("{value:?}")))
+            .help("describe it in /linux/seccomp"));
+    }
     if spec.vm.is_some() {
         return Err(Error::new("this runtime makes no virtual machines").at("/vm", None).help(
             "take it out, if the container can do without, or use a runtime that makes them",

@@ -75,7 +75,8 @@ pub struct Filesystem {
     pub legacy: u64,
     /// Only on a directory of exactly this path, without links: proc and sysfs (CVE-2019-19921).
     pub strict: bool,
-    /// Gets the mode of the directory that it goes on, unless an option sets one: tmpfs.
+    /// Gets the mode of the directory that it goes on, if that was there before, unless an option
+    /// sets one: tmpfs.
     pub inherits_mode: bool,
     /// Gets a copy of what is in the directory that it goes on.
     pub copy_up: bool,
@@ -94,10 +95,29 @@ pub struct Bind {
     pub recursive: bool,
     /// What a link at the end of the path means.
     pub link: SourceLink,
-    /// The parent opens it where init, as root of a user namespace, may not reach it.
-    pub ask: bool,
+    /// Who opens it.
+    pub opener: Opener,
     /// Shows files with other owners; the parent makes such a mount.
     pub ids: Option<MountIds>,
+}
+
+/// Who opens the source of a bind mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Opener {
+    /// Whoever mounts it.
+    #[default]
+    Init,
+    /// The parent, where init, as root of a user namespace, may not reach it.
+    ParentIfDenied,
+    /// The parent: who mounts it does not see the host's files.
+    Parent,
+}
+
+impl Opener {
+    /// For a container that is being made: `user` tells whether root makes it with a user namespace.
+    pub(super) fn of_new(user: bool) -> Self {
+        if user { Self::ParentIfDenied } else { Self::Init }
+    }
 }
 
 /// What a link at the end of a bind mount's source means.
@@ -125,8 +145,10 @@ impl Mount {
     /// The SELinux context that everything of a new file system has.
     pub fn label(&self) -> Option<&CString> {
         let Source::Filesystem(new) = &self.source else { return None };
-        let own =
-            new.options.iter().find(|option| option.index.is_none() && option.key == *c"context");
+        let own = new
+            .options
+            .iter()
+            .find(|option| option.index.is_none() && option.key.to_bytes().ends_with(b"context"));
         own.and_then(|option| option.value.as_ref())
     }
 }
@@ -140,6 +162,13 @@ pub struct FsOption {
     pub key: CString,
     /// Its value, if it has one.
     pub value: Option<CString>,
+}
+
+impl FsOption {
+    /// The SELinux context that everything of a file system has.
+    pub(crate) fn context(label: &CStr) -> Self {
+        Self { index: None, key: CString::from(c"context"), value: Some(label.to_owned()) }
+    }
 }
 
 impl fmt::Display for Mount {

@@ -30,6 +30,12 @@ pub(super) fn plan(
             .at(pointer, option.map(|_| "\"idmap\"".into()))
             .help("take the mapping out, or bind a directory of the host"));
     }
+    if around.host.rootless && !around.host.root {
+        return Err(Error::new("an ordinary user cannot have an ID-mapped mount")
+            .because("mapping the ids of a file system takes CAP_SYS_ADMIN where it was mounted")
+            .at(pointer, None)
+            .help("only root of the host may make an ID-mapped mount; take the mapping out"));
+    }
     let recursive = option.is_some_and(|option| option.recursive);
     let lines = |mappings: &[IdMapping]| mappings.iter().map(IdMap::from).collect();
     let maps = if given {

@@ -202,6 +202,11 @@ pub(super) fn sort(options: &[String], mount: usize) -> Result<Sorted> {
     Ok(sorted)
 }
 
+/// Whether an option is none that the runtime knows, and so a file system's own.
+pub(super) fn is_own(option: &str) -> bool {
+    matches!(meaning(option), Meaning::Own)
+}
+
 /// The `MS_*` flags of `linux.rootfsPropagation`.
 pub(super) fn propagation(kind: RootfsPropagation) -> u64 {
     match kind {
@@ -229,12 +234,17 @@ pub(super) struct Propagation {
 /// The way to a propagation of the root. Only a shared one leaves the host's mounts as they are,
 /// so that a bind mount can be a peer of the host's; the root itself joins a group of its own
 /// later ("this does not mean that it's shared with the host"), and until then nothing that is
-/// mounted in it may reach the host. What is unbindable could not be bound; it becomes so at the
-/// end.
-pub(super) fn on_the_way_to(propagation: Option<u64>) -> Propagation {
+/// mounted in it may reach the host. In another `user_namespace` there are no peers of the host's
+/// (mount_namespaces(7)), and to share its copies would only have what is mounted in a bound /sys
+/// hide the host's cgroups before they are bound. What is unbindable could not be bound; it becomes
+/// so at the end.
+pub(super) fn on_the_way_to(propagation: Option<u64>, user_namespace: bool) -> Propagation {
     const DOWNSTREAM: u64 = libc::MS_SLAVE | libc::MS_REC;
     const ALONE: u64 = libc::MS_PRIVATE | libc::MS_REC;
     match propagation.map(|flags| (flags & !libc::MS_REC, flags)) {
+        Some((libc::MS_SHARED, _)) if user_namespace => {
+            Propagation { host: DOWNSTREAM, root: ALONE, shared: false }
+        }
         Some((libc::MS_SHARED, flags)) => Propagation { host: flags, root: ALONE, shared: true },
         None | Some((libc::MS_SLAVE, _)) => {
             Propagation { host: DOWNSTREAM, root: 0, shared: false }

@@ -1,10 +1,12 @@
 //! `/mounts` → mount steps (runtime-spec config.md, "Mounts").
 
-use std::ffi::CString;
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
 use std::path::Path;
 
 use super::around::Around;
-use super::mount::{Bind, Filesystem, FsOption, Mount, Remount, Source};
+use super::mount::{Bind, Filesystem, FsOption, Mount, Opener, Remount, Source};
 use super::mount_options::{self, Sorted};
 use super::origin::Origin;
 use super::step::{Action, Step};
@@ -25,8 +27,20 @@ pub(super) struct Steps {
 /// Plans all mounts.
 pub(super) fn plan(mounts: &[config::Mount], around: &Around<'_>) -> Result<Steps> {
     let mut steps = Steps { made: Vec::with_capacity(mounts.len()), last: Vec::new() };
+    // Which mount is the last one on each destination; most plans never ask.
+    let last = OnceCell::new();
+    let on_top = || {
+        mounts
+            .iter()
+            .enumerate()
+            .map(|(index, mount)| (mount.destination.as_str(), index))
+            .collect()
+    };
     for (index, mount) in mounts.iter().enumerate() {
-        let covered = || mounts[index + 1..].iter().any(|m| m.destination == mount.destination);
+        let covered = || {
+            let last: &BTreeMap<&str, usize> = last.get_or_init(on_top);
+            last.get(mount.destination.as_str()).is_some_and(|last| *last > index)
+        };
         plan_one(mount, index, covered, around, &mut steps)?;
     }
     Ok(steps)
@@ -48,6 +62,7 @@ fn plan_one(
             .help("name a directory below /"));
     }
     let mut sorted = mount_options::sort(&mount.options, index)?;
+    refuse_copy_up(mount, &sorted, index)?;
     if sorted.remount {
         let action = Action::Remount(Box::new(remount(target, sorted)));
         steps.made.push(Step { origin, action });
@@ -61,7 +76,7 @@ fn plan_one(
             otherwise: None,
             recursive,
             link: sorted.link,
-            ask: around.host.root && around.namespaces.has(NamespaceKind::User),
+            opener: Opener::of_new(around.host.root && around.namespaces.has(NamespaceKind::User)),
             ids,
         }),
         None if kind == "cgroup" => {
@@ -95,19 +110,60 @@ fn plan_one(
     Ok(())
 }
 
+/// The option by which a file system gets an SELinux context (mount(8)): crun's annotation
+/// `run.oci.mount_context_type` chooses another than `context`.
+pub(super) fn context_option(annotations: &BTreeMap<String, String>) -> Result<CString> {
+    const KEY: &str = "run.oci.mount_context_type";
+    let kinds = [c"context", c"fscontext", c"defcontext", c"rootcontext"];
+    let Some(kind) = annotations.get(KEY) else { return Ok(c"context".to_owned()) };
+    let known = kinds.into_iter().find(|known| known.to_bytes() == kind.as_bytes());
+    known.map(CStr::to_owned).ok_or_else(|| {
+        Error::new("no such kind of SELinux context")
+            .at(format!("/annotations/{KEY}"), Some(format!("{kind:?}")))
+            .help("choose context, fscontext, defcontext or rootcontext")
+    })
+}
+
+/// Only a new tmpfs is empty and can be filled.
+fn refuse_copy_up(mount: &config::Mount, sorted: &Sorted, index: usize) -> Result<()> {
+    let new_tmpfs = mount.kind.as_deref() == Some("tmpfs") && sorted.bind.is_none();
+    match sorted.copy_up {
+        Some(option) if sorted.remount || !new_tmpfs => {
+            Err(Error::new("only a tmpfs can get a copy of what it covers")
+                .at(format!("/mounts/{index}/options/{option}"), Some("\"tmpcopyup\"".into()))
+                .help("take tmpcopyup out, or mount a tmpfs"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Sentences about options of bind mounts that are a file system's own: it has one already, and
+/// the kernel does not look at them (mount(2), `MS_BIND`). A misspelt `nosuid` is among them.
+pub(super) fn without_effect(mounts: &[config::Mount]) -> impl Iterator<Item = String> {
+    let binds = mounts.iter().enumerate().filter(|(_, mount)| mount.has("bind", "rbind"));
+    binds.flat_map(|(index, mount)| {
+        let options = mount.options.iter().enumerate();
+        let own = options.filter(|(_, text)| !text.is_empty() && mount_options::is_own(text));
+        own.map(move |(option, text)| {
+            format!(
+                "{text} is no option of a bind mount: ignored \
+                 [config.json: /mounts/{index}/options/{option}]"
+            )
+        })
+    })
+}
+
 /// Gives the file systems that are made an SELinux context. Those that the kernel fills have their
 /// own.
-pub(super) fn label(label: &str, steps: &mut [Step]) -> Result<()> {
+pub(super) fn label(label: &CStr, key: &CStr, steps: &mut [Step]) {
     for step in steps {
         let Action::Mount(mount) = &mut step.action else { continue };
         let Source::Filesystem(new) = &mut mount.source else { continue };
         let kernels = ["proc", "sysfs", "cgroup2", "mqueue"];
         if !kernels.iter().any(|kernels| new.kind.to_bytes() == kernels.as_bytes()) {
-            let value = Some(cstring(label, "/linux/mountLabel")?);
-            new.options.push(FsOption { index: None, key: CString::from(c"context"), value });
+            new.options.push(FsOption { key: key.to_owned(), ..FsOption::context(label) });
         }
     }
-    Ok(())
 }
 
 /// A change of an earlier mount. With `bind`, it is of the mount alone and not of its file system,
@@ -157,11 +213,6 @@ fn filesystem(
         options.push(FsOption { index: None, key: CString::from(c"ro"), value: None });
     }
     let copy_up = sorted.copy_up.is_some();
-    if let Some(option) = sorted.copy_up.filter(|_| kind != "tmpfs") {
-        return Err(Error::new("only a tmpfs can get a copy of what it covers")
-            .at(format!("/mounts/{index}/options/{option}"), Some("\"tmpcopyup\"".into()))
-            .help("take tmpcopyup out, or mount a tmpfs"));
-    }
     // A new sysfs, proc or mqueue shows the namespace of whoever mounts it, and root of a user
     // namespace may mount it only with one of its own.
     let otherwise = match kind {

@@ -1,11 +1,11 @@
 //! `/process` → the last steps, and the program.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::CString;
 
 use super::namespaces::root_of;
 use super::origin::Origin;
-use super::step::{Action, Attribute, Capabilities, Identity, Step};
+use super::step::{Action, Attribute, Identity, Step};
 use super::{Host, capability, cstring, share};
 use crate::config::{self, Spec};
 use crate::error::{Error, Result};
@@ -18,6 +18,8 @@ pub struct Program {
     pub args: Vec<CString>,
     /// Its environment, as `NAME=value`.
     pub env: Vec<CString>,
+    /// Whether it is told its own id as `LISTEN_PID`.
+    pub listens: bool,
 }
 
 /// Plans what is executed.
@@ -36,7 +38,10 @@ fn program_of(process: &config::Process, pointer: &str) -> Result<Program> {
             .map(|(index, text)| cstring(text, &format!("{pointer}/{field}/{index}")))
             .collect::<Result<Vec<_>>>()
     };
-    Ok(Program { args: strings(&process.args, "args")?, env: strings(&process.env, "env")? })
+    let (args, mut env) = (strings(&process.args, "args")?, strings(&process.env, "env")?);
+    let mut last = last_of_each(&process.env);
+    env.retain(|_| last.pop().unwrap_or(true));
+    Ok(Program { args, env, listens: false })
 }
 
 /// Appends the steps that turn init into the process, privileges last.
@@ -44,17 +49,25 @@ pub(super) fn plan(
     spec: &Spec,
     linux: &config::Linux,
     host: &Host,
+    grantable: u64,
     filter: Option<&seccomp::Program>,
     steps: &mut Vec<Step>,
 ) -> Result<()> {
     let default = |action| Step { origin: Origin::DEFAULT, action };
     let Some(process) = &spec.process else {
         // A container may be created without a process; it cannot be started.
-        steps.push(default(Action::AwaitStart));
+        steps.push(Step { origin: Origin::field("/process"), action: Action::AwaitStart });
         return Ok(());
     };
     steps.push(default(Action::AllCpus));
-    become_process(process, linux, setgroups(linux, host), filter, steps)?;
+    become_process(
+        process,
+        linux,
+        setgroups(linux, &spec.annotations, host),
+        grantable,
+        filter,
+        steps,
+    )?;
     steps.push(default(Action::AwaitStart));
     if spec.hooks.as_ref().is_some_and(|hooks| !hooks.start_container.is_empty()) {
         let origin = Origin::field("/hooks/startContainer");
@@ -79,6 +92,8 @@ pub struct ExecPlan {
     pub initial_cpus: Option<Vec<u64>>,
     /// `/process/oomScoreAdj`, with which it is born.
     pub oom_score_adj: Option<i64>,
+    /// What may be meant otherwise.
+    pub warnings: Vec<String>,
 }
 
 /// Plans a process that joins a container made from `linux`; `user`: it has a user namespace;
@@ -125,15 +140,21 @@ pub fn exec(
         steps.push(Step { origin: Origin::field("/process/terminal"), action });
     }
     let filter = super::filter(linux, annotations)?.map(|(program, _)| program);
-    become_process(process, linux, setgroups(linux, host), filter.as_ref(), &mut steps)?;
+    let grantable = super::grantable(user, host);
+    let setgroups = setgroups(linux, annotations, host);
+    become_process(process, linux, setgroups, grantable, filter.as_ref(), &mut steps)?;
     steps.push(default(Action::AwaitStart));
     if process.no_new_privileges {
         steps.extend(filter.as_ref().map(filter_step));
     }
     steps.push(Step { origin: Origin::field("/process/args"), action: Action::Execute });
     let program = program_of(process, "/process")?;
+    let mut warnings = config::capability_warnings(process);
+    if let Some(sets) = &process.capabilities {
+        warnings.extend(capability::withheld(sets, grantable));
+    }
     let oom_score_adj = process.oom_score_adj;
-    Ok(ExecPlan { steps, program, initial_cpus: initial, oom_score_adj })
+    Ok(ExecPlan { steps, program, initial_cpus: initial, oom_score_adj, warnings })
 }
 
 /// The step that installs a filter.
@@ -155,12 +176,35 @@ pub(super) fn console_size(process: &config::Process) -> Option<(u16, u16)> {
     process.console_size.as_ref().map(|size| (most(size.height), most(size.width)))
 }
 
+/// Of each variable, from the last to the first, whether the program gets it: not if it appears
+/// again, because getenv(3) would find the former, and `exec --env` adds to what there is; nor a
+/// `HOME` that is empty, which is looked up.
+fn last_of_each(env: &[String]) -> Vec<bool> {
+    let mut seen = HashSet::with_capacity(env.len());
+    env.iter()
+        .rev()
+        .map(|variable| {
+            let name = variable.split_once('=').map_or(variable.as_str(), |(name, _)| name);
+            seen.insert(name) && variable != "HOME="
+        })
+        .collect()
+}
+
+/// Whether the environment says where home is.
+fn names_home(env: &[String]) -> bool {
+    env.iter()
+        .rev()
+        .find_map(|variable| variable.strip_prefix("HOME="))
+        .is_some_and(|h| !h.is_empty())
+}
+
 /// The steps from a process in its namespaces to one with the right limits, user, capabilities and
 /// directory, which has found its program.
 fn become_process(
     process: &config::Process,
     linux: &config::Linux,
     setgroups: Setgroups,
+    grantable: u64,
     filter: Option<&seccomp::Program>,
     steps: &mut Vec<Step>,
 ) -> Result<()> {
@@ -182,31 +226,28 @@ fn become_process(
         Some(mask) => at("/process/user/umask", Action::Umask(mask & 0o777)),
         None => default(Action::Umask(0o022)),
     });
-    if !process.env.iter().any(|variable| variable.starts_with("HOME=")) {
+    if !names_home(&process.env) {
         steps.push(default(Action::Home(user.uid)));
     }
     if process.no_new_privileges {
         steps.push(at("/process/noNewPrivileges", Action::NoNewPrivileges));
     }
+    let keeps_groups = setgroups == Setgroups::Kept;
     if setgroups == Setgroups::Forbidden && !user.additional_gids.is_empty() {
         return Err(Error::new("additional groups cannot be set: this user namespace forbids it")
             .at("/process/user/additionalGids", Some(format!("{:?}", user.additional_gids)))
             .help("map a range of subordinate ids (newgidmap), or take the groups out"));
     }
-    let sets = process.capabilities.as_ref().map(|sets| Capabilities {
-        bounding: capability::mask(&sets.bounding),
-        effective: capability::mask(&sets.effective),
-        inheritable: capability::mask(&sets.inheritable),
-        permitted: capability::mask(&sets.permitted),
-        ambient: capability::mask(&sets.ambient),
-    });
+    let sets = process.capabilities.as_ref().map(|sets| capability::sets(sets, grantable));
     let identity = Identity {
         uid: user.uid,
         gid: user.gid,
         groups: (setgroups == Setgroups::Allowed || !user.additional_gids.is_empty())
             .then(|| user.additional_gids.clone()),
+        keeps_groups,
         capabilities: sets.unwrap_or_default(),
     };
+    // Before the filter, which may forbid the calls for it.
     let cwd = cstring(&process.cwd, "/process/cwd")?;
     steps.push(at("/process/cwd", Action::WorkingDirectory(cwd.clone())));
     // Without no-new-privileges it takes CAP_SYS_ADMIN, so it comes just before that goes, and what
@@ -215,7 +256,7 @@ fn become_process(
         steps.extend(filter.map(filter_step));
     }
     steps.push(at("/process/user", Action::User(Box::new(identity))));
-    steps.push(at("/process/cwd", Action::CheckDirectory(cwd)));
+    steps.push(at("/process/cwd", Action::DirectoryAsUser(cwd)));
     steps.push(at("/process/args/0", Action::FindProgram));
     Ok(())
 }
@@ -255,10 +296,20 @@ enum Setgroups {
     /// It is another's user namespace: nobody knows before it is joined.
     Unknown,
     Forbidden,
+    /// The runtime's groups are to stay.
+    Kept,
 }
 
 /// An unprivileged caller that maps only itself has to give setgroups(2) up.
-fn setgroups(linux: &config::Linux, host: &Host) -> Setgroups {
+fn setgroups(
+    linux: &config::Linux,
+    annotations: &BTreeMap<String, String>,
+    host: &Host,
+) -> Setgroups {
+    let keep = annotations.get("run.oci.keep_original_groups");
+    if keep.is_some_and(|value| value != "0" && value != "false") {
+        return Setgroups::Kept;
+    }
     let sizes = linux.gid_mappings.iter().map(|mapping| u64::from(mapping.size));
     match sizes.sum() {
         _ if !host.rootless => Setgroups::Allowed,

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use super::mount::{FsOption, Source, attributes};
+use super::details::details;
 use super::step::Action;
-use super::{Plan, capability, namespaces};
+use super::{Plan, namespaces};
+use crate::config::{Hook, Hooks};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -14,6 +15,9 @@ impl fmt::Display for Plan {
             .map(|(_, _, name)| *name)
             .collect();
         line(f, 0, "/linux/cgroupsPath", &format!("making cgroup {}", self.cgroup.location))?;
+        if let Some(unit) = &self.cgroup.unit {
+            line(f, 0, "/linux/cgroupsPath", &unit.to_string())?;
+        }
         for (index, rule) in self.cgroup.devices.iter().enumerate() {
             let origin = format!("/linux/resources/devices/{index}");
             line(f, 0, &origin, &format!("device rule: {rule}"))?;
@@ -21,11 +25,19 @@ impl fmt::Display for Plan {
         for write in &self.cgroup.limits.first {
             line(f, 0, &write.pointer(), &write.to_string())?;
         }
+        if let Some(limit) = self.cgroup.limits.check_usage {
+            let text = format!("refusing where more than {limit} bytes are in use");
+            line(f, 0, "/linux/resources/memory/checkBeforeUpdate", &text)?;
+        }
         if let Some(wanted) = &self.resctrl {
             let class = wanted.class.as_deref().unwrap_or("of its own");
             line(f, 0, "/linux/intelRdt", &format!("taking the class of service {class}"))?;
             for (pointer, schema) in &wanted.lines {
                 line(f, 0, pointer, &format!("giving it {schema}"))?;
+            }
+            if wanted.monitoring {
+                let text = "making a monitoring group in it";
+                line(f, 0, "/linux/intelRdt/enableMonitoring", text)?;
             }
         }
         for join in &self.namespaces.join {
@@ -46,9 +58,9 @@ impl fmt::Display for Plan {
             let text = format!("mapping gid {} to {}, {} ids", map.container, map.host, map.size);
             line(f, 0, "/linux/gidMappings", &text)?;
         }
-        let offsets = self.namespaces.clock_offsets.iter();
-        for offset in offsets.flat_map(|lines| lines.to_str().unwrap_or_default().lines()) {
-            line(f, 0, "/linux/timeOffsets", &format!("setting the clock {offset}"))?;
+        if let Some(adjustment) = self.oom_score_adj {
+            let text = format!("setting oom_score_adj to {adjustment}");
+            line(f, 0, "/process/oomScoreAdj", &text)?;
         }
         if self.loopback {
             line(f, 0, "default", &Action::Loopback.to_string())?;
@@ -73,6 +85,15 @@ impl fmt::Display for Plan {
             }
             line(f, index + 1, &step.origin.to_string(), &text)?;
         }
+        for (index, variable) in self.program.env.iter().enumerate() {
+            let origin = format!("/process/env/{index}");
+            line(f, 0, &origin, &format!("with {}", variable.to_string_lossy()))?;
+        }
+        for (name, hooks) in self.hooks.as_ref().map(Hooks::lists).into_iter().flatten() {
+            for (index, hook) in hooks.iter().enumerate() {
+                line(f, 0, &format!("/hooks/{name}/{index}"), &hook_words(hook))?;
+            }
+        }
         for step in &self.steps {
             if let Action::Seccomp(program) = &step.action {
                 write!(f, "\nThe seccomp filter:\n{program}")?;
@@ -91,57 +112,14 @@ fn line(f: &mut fmt::Formatter<'_>, number: usize, origin: &str, text: &str) -> 
     }
 }
 
-/// What the name of a step leaves out.
-fn details(action: &Action) -> Option<String> {
-    let text = match action {
-        Action::Mount(mount) => {
-            let own = match &mount.source {
-                Source::Filesystem(new) => new.options.as_slice(),
-                Source::Bind(_) => &[],
-            };
-            with_own(attributes(mount.set, mount.clear), own)
-        }
-        Action::Remount(remount) => {
-            with_own(attributes(remount.set, remount.clear), &remount.options)
-        }
-        Action::Device(device) => {
-            format!("{}:{} mode {:04o}", device.major, device.minor, device.mode)
-        }
-        Action::User(identity) => {
-            let sets = &identity.capabilities;
-            let names = |mask| capability::names(mask).collect::<Vec<_>>().join(" ");
-            let all = [sets.effective, sets.inheritable, sets.permitted, sets.ambient];
-            if all.iter().all(|set| *set == sets.bounding) {
-                format!("all five capability sets: {}", names(sets.bounding))
-            } else {
-                format!(
-                    "bounding: {}; effective: {}; inheritable: {}; permitted: {}; ambient: {}",
-                    names(sets.bounding),
-                    names(sets.effective),
-                    names(sets.inheritable),
-                    names(sets.permitted),
-                    names(sets.ambient)
-                )
-            }
-        }
-        _ => String::new(),
+/// What a hook runs.
+fn hook_words(hook: &Hook) -> String {
+    let words = |what, list: &[String]| match list {
+        [] => String::new(),
+        list => format!(", {what} {list:?}"),
     };
-    (!text.is_empty()).then_some(text)
-}
-
-/// Mount options with the file system's own at their end.
-fn with_own(mut options: String, own: &[FsOption]) -> String {
-    for option in own {
-        if !options.is_empty() {
-            options.push(',');
-        }
-        options.push_str(&option.key.to_string_lossy());
-        if let Some(value) = &option.value {
-            options.push('=');
-            options.push_str(&value.to_string_lossy());
-        }
-    }
-    options
+    let limit = hook.timeout.map_or_else(String::new, |limit| format!(", at most {limit} s"));
+    format!("hook {}{}{}{limit}", hook.path, words("args", &hook.args), words("env", &hook.env))
 }
 
 /// A command line as a person would read it.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use rustix::process::Resource;
 
-use super::mount::{Mount, Remount, Source, attributes, propagation_name};
+use super::mount::{Mount, Opener, Remount, Source, attributes, propagation_name};
 use super::origin::Origin;
 pub use crate::lsm::Attribute;
 use crate::seccomp::Program;
@@ -25,7 +25,7 @@ impl Step {
     pub fn may_ask(&self) -> bool {
         match &self.action {
             Action::Mount(mount) => match &mount.source {
-                Source::Bind(bind) => bind.ask || bind.ids.is_some(),
+                Source::Bind(bind) => bind.opener != Opener::Init || bind.ids.is_some(),
                 Source::Filesystem(_) => false,
             },
             _ => false,
@@ -71,6 +71,8 @@ pub enum Action {
     Mount(Box<Mount>),
     /// Changes a mount that is there, and its file system where that has options.
     Remount(Box<Remount>),
+    /// Takes the mounts at these places away: all of them, or none where one is none.
+    Unmount(Vec<CString>),
     /// Changes the attributes of a mount that is there.
     Attributes {
         /// Where it is mounted; empty for the root.
@@ -120,7 +122,12 @@ pub enum Action {
     /// Makes a path read-only, if it is there.
     ReadonlyPath(CString),
     /// Hides a path, if it is there: a directory below an empty one, a file below /dev/null.
-    MaskPath(CString),
+    MaskPath {
+        /// The path.
+        path: CString,
+        /// The SELinux context of the empty directory.
+        label: Option<CString>,
+    },
     /// Makes the new root the root, and lets go of the old one.
     EnterRoot {
         /// Moves the mount and calls chroot(2) in place of pivot_root(2).
@@ -173,11 +180,11 @@ pub enum Action {
     Home(u32),
     /// Makes a directory, if it is missing.
     Directory(CString),
-    /// Changes into the working directory, or leaves it to [`Action::CheckDirectory`] where only
-    /// the user may.
+    /// Changes into the working directory and checks that it is inside the root (CVE-2024-21626), or
+    /// leaves both to [`Action::DirectoryAsUser`] where only the user may.
     WorkingDirectory(CString),
-    /// Checks as the user that the working directory is inside the root (CVE-2024-21626).
-    CheckDirectory(CString),
+    /// Does what [`Action::WorkingDirectory`] was not allowed to.
+    DirectoryAsUser(CString),
     /// Finds the program, as execvp(3) would.
     FindProgram,
     /// Says that all is made, and waits for the word to start.
@@ -228,6 +235,9 @@ pub struct Identity {
     /// Supplementary groups; `None`: none are asked for, and the user namespace may forbid to drop
     /// those that the caller has (user_namespaces(7), setgroups).
     pub groups: Option<Vec<u32>>,
+    /// Keeps the runtime's own supplementary groups, whatever is asked for: crun's
+    /// `run.oci.keep_original_groups`.
+    pub keeps_groups: bool,
     /// The five capability sets.
     pub capabilities: Capabilities,
 }
@@ -265,6 +275,7 @@ impl fmt::Display for Action {
             Self::JoinedRoot => f.write_str("opening the container's root"),
             Self::Mount(mount) => mount.fmt(f),
             Self::Remount(remount) => write!(f, "remounting /{}", text(&remount.target)),
+            Self::Unmount(_) => f.write_str("taking mounts away"),
             Self::Attributes { target, set, clear, .. } => {
                 write!(f, "changing mount /{} to {}", text(target), attributes(*set, *clear))
             }
@@ -287,7 +298,7 @@ impl fmt::Display for Action {
             Self::ContainerHooks => f.write_str("running createContainer hooks"),
             Self::StartHooks => f.write_str("running startContainer hooks"),
             Self::ReadonlyPath(path) => write!(f, "making /{} read-only", text(path)),
-            Self::MaskPath(path) => write!(f, "masking /{}", text(path)),
+            Self::MaskPath { path, .. } => write!(f, "masking /{}", text(path)),
             Self::EnterRoot { no_pivot: false } => f.write_str("entering the root by pivot_root"),
             Self::EnterRoot { no_pivot: true } => f.write_str("entering the root by chroot"),
             Self::RootPropagation(flags) => {
@@ -326,8 +337,10 @@ impl fmt::Display for Action {
             }
             Self::Home(uid) => write!(f, "finding the home of user {uid}"),
             Self::Directory(path) => write!(f, "making directory /{}", text(path)),
-            Self::CheckDirectory(path) => write!(f, "checking directory {}", text(path)),
             Self::WorkingDirectory(path) => write!(f, "changing to directory {}", text(path)),
+            Self::DirectoryAsUser(path) => {
+                write!(f, "changing to directory {} where only the user may", text(path))
+            }
             Self::FindProgram => f.write_str("finding the program"),
             Self::AwaitStart => f.write_str("waiting for start"),
             Self::Execute => f.write_str("executing the program"),

@@ -1,5 +1,7 @@
 //! Decisions by the arguments of a call.
 
+use std::collections::BTreeSet;
+
 use super::abi::Abi;
 use super::assemble::{Assembler, Target};
 use super::rule::{Alternative, Condition, Test};
@@ -83,16 +85,29 @@ fn by_value(
     otherwise: Target,
 ) -> Target {
     let greatest = if abi.wide { u64::MAX } else { u64::from(u32::MAX) };
-    let mut borders = Vec::with_capacity(2 * tests.len() + 1);
-    borders.push(0);
-    let all = tests.iter().flat_map(|(test, _)| test.borders());
-    borders.extend(all.flatten().filter(|border| *border <= greatest));
-    borders.sort_unstable();
-    borders.dedup();
-    let mut line = Vec::with_capacity(borders.len());
-    for border in borders {
-        let first = tests.iter().find(|(test, _)| test.holds(border));
-        extend(&mut line, border, first.map_or(otherwise, |(_, target)| *target));
+    // What a test says changes at its own borders only.
+    let mut changes: Vec<(u64, usize)> = Vec::with_capacity(3 * tests.len());
+    for (index, (test, _)) in tests.iter().enumerate() {
+        let borders = test.borders().into_iter().flatten().chain([0]);
+        changes.extend(borders.filter(|border| *border <= greatest).map(|border| (border, index)));
+    }
+    changes.sort_unstable();
+    let (mut holding, mut line) = (BTreeSet::new(), Vec::with_capacity(changes.len() + 1));
+    extend(&mut line, 0, otherwise);
+    for at in changes.chunk_by(|one, two| one.0 == two.0) {
+        let border = at[0].0;
+        for &(_, index) in at {
+            if tests[index].0.holds(border) {
+                holding.insert(index);
+            } else {
+                holding.remove(&index);
+            }
+        }
+        let target = holding.first().map_or(otherwise, |&first| tests[first].1);
+        if border == 0 {
+            line.clear();
+        }
+        extend(&mut line, border, target);
     }
     let (low, high) = abi.words(argument);
     if abi.wide {

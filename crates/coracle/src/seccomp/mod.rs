@@ -45,6 +45,7 @@ mod arguments;
 mod assemble;
 mod call;
 mod calls;
+mod constant;
 mod rule;
 mod show;
 mod table;
@@ -54,12 +55,13 @@ mod word;
 use std::os::fd::OwnedFd;
 
 use crate::config::{Seccomp, SeccompAction, SeccompArch, SeccompFlag};
-use crate::error::{Errno, Error, Kind, Result};
+use crate::error::{Errno, Error, Kind, Result, plain};
 use crate::sys;
 pub use crate::sys::seccomp::Instruction;
 use abi::Abi;
 use assemble::{Assembler, JUMP_IF_EQUAL, Target};
 use calls::Calls;
+pub(crate) use constant::check_executes;
 use rule::Rule;
 
 /// A filter, ready for the kernel.
@@ -120,7 +122,7 @@ pub fn compile(
                     return Err(rule::refuse("there is no such system call", pointer, name)
                         .help("without run.oci.seccomp_fail_unknown_syscall it is left out"));
                 }
-                let text = format!("{name} is no known system call: ignored");
+                let text = format!("{} is no known system call: ignored", plain(name));
                 warnings.push(format!("{text} [config.json: {pointer}]"));
             }
         }

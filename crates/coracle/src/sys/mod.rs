@@ -8,9 +8,11 @@ pub(crate) mod bpf;
 pub(crate) mod keyring;
 pub(crate) mod mount;
 pub(crate) mod network;
+pub(crate) mod pattern;
 pub(crate) mod process;
 pub(crate) mod schedule;
 pub(crate) mod seccomp;
+pub(crate) mod shared;
 pub(crate) mod signal;
 pub(crate) mod spawn;
 

@@ -21,8 +21,10 @@ pub(crate) struct Spawn<'a> {
     pub(crate) directory: &'a CStr,
     /// Its standard input.
     pub(crate) input: BorrowedFd<'a>,
-    /// Its standard output and error.
+    /// Its standard output.
     pub(crate) output: BorrowedFd<'a>,
+    /// Its standard error.
+    pub(crate) error: BorrowedFd<'a>,
 }
 
 impl Spawn<'_> {
@@ -32,8 +34,8 @@ impl Spawn<'_> {
     pub(crate) fn start(&self) -> Result<i32, Errno> {
         let mut actions = Actions::new()?;
         actions.directory(self.directory)?;
-        // Both are above 2: the command makes sure that those are open when it starts.
-        for (from, to) in [(self.input, 0), (self.output, 1), (self.output, 2)] {
+        // All are above 2: the command makes sure that those are open when it starts.
+        for (from, to) in [(self.input, 0), (self.output, 1), (self.error, 2)] {
             actions.duplicate(from, to)?;
         }
         actions.close_from(3)?;

@@ -12,7 +12,7 @@ fn the_schema_has_nothing_against_it() {
     let Some(specification) = specification() else { return };
     // features-linux.md has these, and the schema of 1.3 was not told.
     let newer = ["/linux/memoryPolicy", "/linux/intelRdt/schemata", "/linux/intelRdt/monitoring"];
-    let mut faults = Schema::read(&specification).faults_of_features(&features());
+    let mut faults = Schema::read(&specification).faults_of("features", &features());
     faults.retain(|fault| !newer.iter().any(|newer| fault.starts_with(newer)));
     assert!(faults.is_empty(), "{faults:#?}");
 }

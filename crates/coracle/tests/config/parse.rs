@@ -87,7 +87,7 @@ fn null_and_empty_are_absent() {
                 "capabilities": null, "apparmorProfile": "", "oomScoreAdj": null},
             "linux": {"namespaces": [{"type": "mount", "path": ""}], "sysctl": null,
                 "resources": null, "cgroupsPath": "", "maskedPaths": [], "timeOffsets": {},
-                "rootfsPropagation": null}}"#,
+                "rootfsPropagation": ""}}"#,
     );
     assert_eq!(null.unwrap(), absent.unwrap());
 }

@@ -42,23 +42,26 @@ impl Schema {
 
     /// What the schema has against a config.json.
     pub(crate) fn faults(&self, config: &Value) -> Vec<String> {
-        let mut faults = Vec::new();
-        self.check("config-schema.json", &self.0["config-schema.json"], config, "", &mut faults);
+        self.faults_of("config", config)
+    }
+
+    /// What the schema of a kind has against a value: `config`, `features` or `state`.
+    pub(crate) fn faults_of(&self, kind: &str, value: &Value) -> Vec<String> {
+        let (name, mut faults) = (format!("{kind}-schema.json"), Vec::new());
+        self.check(&name, &self.0[&name], value, "", &mut faults);
         faults
     }
 
-    /// What the schema has against a features structure.
-    pub(crate) fn faults_of_features(&self, features: &Value) -> Vec<String> {
-        let (name, mut faults) = ("features-schema.json", Vec::new());
-        self.check(name, &self.0[name], features, "", &mut faults);
-        faults
-    }
-
-    /// The pointers of all properties that the schema names below `pointer`, `*` standing for any
-    /// element or key.
+    /// The pointers of all properties that the schema of config.json names.
     pub(crate) fn properties(&self) -> BTreeSet<String> {
-        let mut all = BTreeSet::new();
-        self.collect("config-schema.json", &self.0["config-schema.json"], "", &mut all);
+        self.properties_of("config")
+    }
+
+    /// The pointers of all properties that the schema of a kind names, `*` standing for any
+    /// element or key.
+    pub(crate) fn properties_of(&self, kind: &str) -> BTreeSet<String> {
+        let (name, mut all) = (format!("{kind}-schema.json"), BTreeSet::new());
+        self.collect(&name, &self.0[&name], "", &mut all);
         all
     }
 

@@ -1,6 +1,7 @@
 //! What only Linux has (config-linux.md), but for namespaces and what needs one.
 
 use super::place::{Place, absolute, no_nul};
+use super::process::IDS;
 use super::{resources, seccomp};
 use crate::config::{
     Device, DeviceKind, IntelRdt, Linux, MemoryPolicy, MemoryPolicyMode, NamespaceKind, Spec,
@@ -102,6 +103,12 @@ fn devices(place: &Place<'_>, devices: &[Device]) -> Result<()> {
                         .help(format!("it goes from 0 to {greatest}")));
                 }
                 Some(_) => {}
+            }
+        }
+        for (key, id) in [("uid", device.uid), ("gid", device.gid)] {
+            // The kernel keeps the greatest ID for "no change" (chown(2)).
+            if let Some(id) = id.filter(|id| *id == u32::MAX) {
+                return Err(place.key(key).refuse(&id, "nobody can have this ID").help(IDS));
             }
         }
         if let Some(mode) = device.file_mode.filter(|mode| *mode > 0o177_777) {

@@ -14,7 +14,7 @@ mod seccomp;
 mod warnings;
 
 use place::{Place, absolute, no_nul, no_nuls};
-pub use warnings::warnings;
+pub use warnings::{capability_warnings, warnings};
 
 use super::{Hooks, Process, Resources, Root, Spec};
 use crate::error::Result;

@@ -56,10 +56,3 @@ fn ids(place: &Place<'_>, mount: &Mount, user_namespace: bool) -> Result<()> {
         }
     }
 }
-
-impl Mount {
-    /// Whether it has either option.
-    fn has(&self, one: &str, other: &str) -> bool {
-        self.options.iter().any(|option| option == one || option == other)
-    }
-}

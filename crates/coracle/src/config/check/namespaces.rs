@@ -10,13 +10,16 @@ use crate::error::Result;
 const MOST_MAPPINGS: usize = 340;
 
 pub(super) fn check(place: &Place<'_>, spec: &Spec) -> Result<()> {
+    if let Some(linux) = &spec.linux {
+        let place = place.key("linux");
+        list(&place.key("namespaces"), linux)?;
+    }
     names(place, spec)?;
     let user = spec.process.as_ref().map(|process| &process.user);
     let place_of_user = place.key("process");
     let place_of_user = place_of_user.key("user");
     let place = place.key("linux");
     if let Some(linux) = &spec.linux {
-        list(&place.key("namespaces"), linux)?;
         ids(&place, linux)?;
         if let Some(user) = user {
             mapped(&place_of_user, user, linux)?;
@@ -208,6 +211,10 @@ fn devices(place: &Place<'_>, linux: &Linux, devices: &BTreeMap<String, NetDevic
             .refuse(devices, "unable to move network devices without a NET namespace")
             .help("add {\"type\": \"network\"} to /linux/namespaces"));
     }
+    let mut taken: BTreeMap<&String, usize> = BTreeMap::new();
+    for (name, device) in devices {
+        *taken.entry(device.name.as_ref().unwrap_or(name)).or_default() += 1;
+    }
     for (name, device) in devices {
         let place = place.key(name);
         if !is_interface(name) {
@@ -218,10 +225,7 @@ fn devices(place: &Place<'_>, linux: &Linux, devices: &BTreeMap<String, NetDevic
         if !is_interface(new) {
             return Err(place.refuse(new, "no network device has such a name").help(INTERFACE));
         }
-        let taken = |(other, device): (&String, &NetDevice)| {
-            other != name && device.name.as_ref().unwrap_or(other) == new
-        };
-        if !new.contains("%d") && devices.iter().any(taken) {
+        if taken[new] > 1 && !new.contains("%d") {
             return Err(place
                 .refuse(new, "two network devices would have this name in the container")
                 .help("a name with %d in it gets a number from the kernel"));

@@ -1,7 +1,10 @@
 //! The program to run (config.md, Process).
 
 use super::place::{Place, absolute, no_nul, no_nuls};
-use crate::config::{IoPriority, Process, Rlimit, Scheduler, SchedulerPolicy, User, parse_list};
+use crate::config::{
+    Capabilities, IoPriority, Process, Rlimit, Scheduler, SchedulerPolicy, User, capability_number,
+    parse_list,
+};
 use crate::error::Result;
 
 pub(super) fn check(place: &Place<'_>, process: &Process) -> Result<()> {
@@ -9,6 +12,9 @@ pub(super) fn check(place: &Place<'_>, process: &Process) -> Result<()> {
     env(&place.key("env"), &process.env)?;
     absolute(&place.key("cwd"), &process.cwd)?;
     user(&place.key("user"), &process.user)?;
+    if let Some(sets) = &process.capabilities {
+        capabilities(&place.key("capabilities"), sets)?;
+    }
     rlimits(&place.key("rlimits"), &process.rlimits)?;
     let size = process.console_size.filter(|_| process.terminal);
     if let Some(size) = size.filter(|size| size.height.max(size.width) > u64::from(u16::MAX)) {
@@ -74,7 +80,8 @@ fn env(place: &Place<'_>, env: &[String]) -> Result<()> {
     Ok(())
 }
 
-const IDS: &str = "IDs go up to 4294967294";
+/// What IDs there are.
+pub(super) const IDS: &str = "IDs go up to 4294967294";
 
 fn user(place: &Place<'_>, user: &User) -> Result<()> {
     // The kernel keeps the greatest ID for "no change" (setresuid(2)).
@@ -93,6 +100,20 @@ fn user(place: &Place<'_>, user: &User) -> Result<()> {
             .help("JSON has decimal numbers only: the octal 0022 is 18"));
     }
     Ok(())
+}
+
+/// What capset(2) would answer with EPERM to. Names that nobody knows are no error.
+fn capabilities(place: &Place<'_>, sets: &Capabilities) -> Result<()> {
+    let missing = sets
+        .effective
+        .iter()
+        .position(|name| capability_number(name).is_some() && !sets.permitted.contains(name));
+    let Some(i) = missing else { return Ok(()) };
+    Err(place
+        .key("effective")
+        .index(i)
+        .refuse(&sets.effective[i], "a capability that is not permitted cannot be effective")
+        .help("add it to permitted as well"))
 }
 
 fn rlimits(place: &Place<'_>, rlimits: &[Rlimit]) -> Result<()> {
