@@ -46,7 +46,7 @@ impl Machine {
         // A user may not reach where it was built, and both are to be called alike.
         let path = directory.join(name);
         copy_program(binary, &path);
-        for name in ["home", "work"] {
+        for name in ["bin", "home", "work"] {
             let path = directory.join(name);
             fs::create_dir(&path).unwrap();
             if let Some((user, _)) = &session {
@@ -57,6 +57,9 @@ impl Machine {
         Call::new(["sh", "-c", image]).within(directory).output().succeeds();
         let write = |name: &str, text: &str| fs::write(directory.join(name), text).unwrap();
         write("step.sh", include_str!("step.sh"));
+        write("bin/podman", PODMAN);
+        fs::set_permissions(directory.join("bin/podman"), fs::Permissions::from_mode(0o755))
+            .unwrap();
         write("containers.conf", &containers_conf(name, &path));
         Self { scratch, name, path, session }
     }
@@ -78,16 +81,14 @@ impl Place for Machine {
 
     fn sh(&self, line: &str) -> Call {
         let home = self.path().join("home");
-        // In short, what podman is asked here begins with where it keeps things.
-        let podman =
-            r#"podman() { command podman --root "$HOME/root" --runroot "$HOME/run" "$@"; }"#;
         let call = Call::new(["timeout", "-k", "5", PATIENCE, "sh", "-c"])
-            .args([format!(". $D/step.sh; {podman}; {line}")])
+            .args([format!(". $D/step.sh; {line}")])
             .within(self.path().join("work"))
             .env("CONTAINERS_CONF", self.path().join("containers.conf"))
             .env("RUNTIME", &self.path)
             .env("D", self.path())
-            .env("PATH", PATH)
+            .env("PATH", format!("{}/bin:{PATH}", self.path().display()))
+            .env("DOCKER_HOST", format!("unix://{}/docker.sock", self.path().display()))
             .env("HOME", home)
             .patience(Duration::from_mins(2));
         match &self.session {
@@ -103,10 +104,15 @@ impl Place for Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // Containers of a test that failed; none otherwise.
-        let _ = self.sh("podman rm -f -a -t 0").output();
+        // Containers and daemons of a test that failed; none otherwise.
+        let _ = self.sh("podman rm -f -a -t 0; ! [ -e $D/own.pid ] || end dockerd TERM").output();
     }
 }
+
+/// Where podman keeps things is no setting of an ordinary user's but an option.
+const PODMAN: &str = r#"#!/bin/sh
+exec /usr/bin/podman --root "$HOME/root" --runroot "$HOME/run" "$@"
+"#;
 
 /// All but the runtime is podman's default.
 fn containers_conf(name: &str, path: &Path) -> String {

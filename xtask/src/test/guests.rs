@@ -53,10 +53,10 @@ const ONLY_IN_GUEST: [&str; 7] = [
 ];
 
 /// For all that one guest is asked.
-const LIMIT: Duration = Duration::from_mins(15);
+const LIMIT: Duration = Duration::from_mins(25);
 
 /// For one file of tests in the guest.
-const SECONDS_IN_GUEST: u32 = 300;
+const SECONDS_IN_GUEST: u32 = 600;
 
 /// What guests take from a run.
 pub(super) struct Guests {
