@@ -238,8 +238,16 @@ fn pages_that_are_cut_off_are_refused_with_the_file_s_name() {
     counter.starts();
     counter.goes_on();
     save(&coracle, counter.id(), "one", &[]).succeeds();
-    let path = images(&coracle, "one").join("pages-1.img");
+    let kept = images(&coracle, "one");
+    // As an earlier checkpoint leaves them, of processes that are no more: of one page, and of 127.
+    let begin = fs::read(kept.join("pagemap-1.img")).unwrap()[..8].to_vec();
+    for (process, pages) in [(4_000_000, 1), (4_000_001, 127)] {
+        let left = [&begin[..], b"\x02\0\0\0\x08\x01\x06\0\0\0\x08\x01\x10", &[pages], b"\x20\x04"];
+        fs::write(kept.join(format!("pagemap-{process}.img")), left.concat()).unwrap();
+    }
+    let path = kept.join("pages-1.img");
     let whole = fs::read(&path).unwrap();
+    assert!(whole.len() < 127 * 4096, "those left tell of more: {}", whole.len());
     for left in [whole.len() - 4096, whole.len() - 1, whole.len() / 2 + 7, 0] {
         fs::write(&path, &whole[..left]).unwrap();
         let failed = restore(&counter, counter.id(), "one", &[]).fails();

@@ -1,6 +1,7 @@
 //! Whether the memory that a checkpoint tells of is there: of a file of pages that ends too early CRIU
 //! reads the end for ever.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rustix::param::page_size;
@@ -10,6 +11,9 @@ use crate::error::{Error, Result};
 
 /// The images of an earlier checkpoint, which have the pages that did not change: a symbolic link.
 const PARENT: &str = "parent";
+
+/// Those that are restored; what is saved before the end has none.
+const PROCESSES: &str = "pstree.img";
 
 /// What a file of descriptions begins with: the numbers of all such files, and of its kind.
 const MAGIC: usize = 8;
@@ -26,22 +30,37 @@ pub(super) fn check(images: &Path) -> Result<()> {
     let mut directory = images.to_owned();
     // One that is its own parent ends at the kernel's limit of links.
     while let Ok(entries) = std::fs::read_dir(&directory) {
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with("pagemap-") && name.ends_with(".img") {
-                check_one(&directory, &name)?;
-            }
-        }
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        check_all(&directory, names)?;
         directory.push(PARENT);
     }
     Ok(())
 }
 
-/// Compares one description of pages with the file that it is of.
-fn check_one(directory: &Path, name: &str) -> Result<()> {
-    let told = std::fs::read(directory.join(name)).ok();
-    let Some((file, pages)) = told.as_deref().and_then(described) else { return Ok(()) };
+/// Compares the files of pages in one directory with what is told of them there.
+///
+/// Where images were overwritten, as podman does, others of the first time may be left that tell of a file
+/// which is another process's now. CRIU reads what is of the processes that it restores.
+fn check_all(directory: &Path, names: impl Iterator<Item = String>) -> Result<()> {
+    let tree = std::fs::read(directory.join(PROCESSES)).ok();
+    let processes = tree.as_deref().and_then(processes).unwrap_or_default();
+    // Of each file the best that is told: by a process that there is, or else the least.
+    let mut told: BTreeMap<u64, (bool, u64, String)> = BTreeMap::new();
+    for name in names {
+        let of = name.strip_prefix("pagemap-").and_then(|name| name.strip_suffix(".img"));
+        let Some(of) = of else { continue };
+        let text = std::fs::read(directory.join(&name)).ok();
+        let Some((file, pages)) = text.as_deref().and_then(described) else { continue };
+        let left = !of.parse().is_ok_and(|process| processes.contains(&process));
+        let this = (left, pages, name);
+        let best = told.entry(file).or_insert_with(|| this.clone());
+        *best = this.min(best.clone());
+    }
+    told.iter().try_for_each(|(file, (_, pages, name))| check_one(directory, *file, *pages, name))
+}
+
+/// Compares one file of pages with the description that it is of.
+fn check_one(directory: &Path, file: u64, pages: u64, name: &str) -> Result<()> {
     let path = directory.join(format!("pages-{file}.img"));
     let Ok(metadata) = std::fs::metadata(&path) else { return Ok(()) };
     let wanted = pages.saturating_mul(page_size() as u64);
@@ -54,16 +73,27 @@ fn check_one(directory: &Path, name: &str) -> Result<()> {
         .help("take the images from where they were copied, or save the container again"))
 }
 
+/// Whose memory there is: a `pstree_entry` for each process.
+fn processes(bytes: &[u8]) -> Option<BTreeSet<u64>> {
+    Messages(bytes.get(MAGIC..)?).map(|message| first(message?)).collect()
+}
+
+/// The number in the first field of a message.
+fn first(fields: Fields<'_>) -> Option<u64> {
+    let mut found = None;
+    for field in fields {
+        if let (1, value) = field? {
+            found = value.unsigned();
+        }
+    }
+    found
+}
+
 /// The number of the file of pages, and how many are in it: a `pagemap_head`, and a `pagemap_entry`
 /// for each row of pages. `None` if that is said in another way.
 fn described(bytes: &[u8]) -> Option<(u64, u64)> {
     let mut messages = Messages(bytes.get(MAGIC..)?);
-    let mut file = None;
-    for field in messages.next()?? {
-        if let (1, value) = field? {
-            file = value.unsigned();
-        }
-    }
+    let file = first(messages.next()??)?;
     let mut pages: u64 = 0;
     for message in messages {
         // Before flags there were, all that is not the parent's was here.
@@ -79,7 +109,7 @@ fn described(bytes: &[u8]) -> Option<(u64, u64)> {
         }
         pages = pages.checked_add(if present { number } else { 0 })?;
     }
-    Some((file?, pages))
+    Some((file, pages))
 }
 
 /// The messages of a file, each after its length; `None` where the last is cut off.
