@@ -114,10 +114,13 @@ const PODMAN: &str = r#"#!/bin/sh
 exec /usr/bin/podman --root "$HOME/root" --runroot "$HOME/run" "$@"
 "#;
 
-/// All but the runtime is podman's default.
+/// All but the runtime is podman's default, and that only those have a network who ask for one: making one
+/// takes longer than all else.
 fn containers_conf(name: &str, path: &Path) -> String {
     format!(
-        "[engine]\n\
+        "[containers]\n\
+         netns = \"none\"\n\
+         [engine]\n\
          runtime = \"{name}\"\n\
          runtime_supports_json = [\"{name}\"]\n\
          [engine.runtimes]\n\

@@ -2,9 +2,8 @@
 
 use std::fs;
 
-use coracle_tests::{Pty, need};
+use coracle_tests::need;
 
-use super::turn;
 use crate::compare::{Place, same};
 use crate::machine::Machine;
 
@@ -24,7 +23,6 @@ const LEFT: &str = r#"
 
 #[test]
 fn docker_keeps_limits_and_profiles() {
-    let _turn = turn();
     let machines = need!(Machine::of_root());
     for machine in &machines {
         // Both on one machine: neither its firewall nor its bridge is theirs.
@@ -47,22 +45,15 @@ fn docker_keeps_limits_and_profiles() {
         docker run --rm base sh -c 'cut -d" " -f5,6,9 /proc/self/mountinfo | sort | grep -v -e " tmpfs" -e devtmpfs'
         docker run --rm --privileged base sh -c 'cat /proc/self/attr/current; grep -e Cap -e Seccomp: /proc/self/status; mkdir /sys/fs/cgroup/mine && echo delegated' => unconfined
         docker run --rm --memory 64m --memory-swap 80m --memory-reservation 32m --cpus 0.5 --cpuset-cpus 0 --pids-limit 33 base sh -c 'cd /sys/fs/cgroup; cat memory.max memory.swap.max memory.low cpu.max cpuset.cpus pids.max' => 67108864
-        !7 docker run --rm base sh -c 'exit 7'
-        !127 docker run --rm base nowhere
-        !126 docker run --rm base /etc
-        !137 docker run --name oom --memory 16m base tail /dev/zero
+        !137 docker run --name oom --memory 16m base sh -c 'sleep 1; tail /dev/zero'
         # runc 1.1 loses that it was the kernel.
         docker inspect oom --format '{{.State.ExitCode}}' => 137
         docker run -d --name box --memory 64m --cpus 0.5 --pids-limit 50 base sh -c 'echo begin; trap "echo term; exit 9" TERM; while :; do sleep 0.3; done'
         systemctl show docker-$(docker inspect box --format '{{.Id}}').scope -p MemoryMax -p MemorySwapMax -p CPUQuotaPerSecUSec -p TasksMax -p Delegate -p Slice -p ActiveState -p DevicePolicy => ActiveState=active
         docker exec -u guest -w /tmp -e X=y box sh -c 'id; pwd; echo $X; cat /proc/self/attr/current /proc/self/cgroup; grep -e Cap -e NoNew /proc/self/status' => docker-default
-        echo typed | docker exec -i box cat => typed
-        !5 docker exec box sh -c 'exit 5'
-        !126 docker exec box /etc
         docker update --memory 96m --memory-swap 96m --cpus 0.25 --pids-limit 77 box
         docker exec box sh -c 'cd /sys/fs/cgroup; cat memory.max cpu.max pids.max' => 100663296
         systemctl show docker-$(docker inspect box --format '{{.Id}}').scope -p MemoryMax -p CPUQuotaPerSecUSec -p TasksMax => MemoryMax=100663296
-        docker top box -eo comm,user | grep -v sleep | sort -u
         docker stats --no-stream --format '{{.Name}} {{.PIDs}}' box | grep -c 'box [1-9]'
         docker stats --no-stream --format '{{.MemUsage}}' box | grep -o '96MiB'
         docker pause box
@@ -79,22 +70,7 @@ fn docker_keeps_limits_and_profiles() {
         docker exec box echo still => still
         docker stop -t 10 box
         docker wait box => 9
-        docker logs box => term
-        docker run -d --name again --restart on-failure:2 base sh -c 'exit 3'
-        WAIT=50 until_ok sh -c 'docker inspect again --format "{{.RestartCount}} {{.State.Status}}" | grep "2 exited"' => 2 exited
-        printf 'FROM base\nRUN echo built >/built && cat /proc/self/attr/current\nCMD ["cat", "/built"]\n' | docker build -q -t built - >/dev/null
-        docker run --rm built => built
         "#,
     );
-    for machine in &machines {
-        let mut pty = Pty::new(31, 97);
-        let running = pty.spawn(machine.sh("exec docker run --rm -it base sh"));
-        pty.shows("# ");
-        pty.types("tty; stty size; echo $((6 * 7))\n");
-        let shown = pty.shows("42");
-        assert!(shown.contains("/dev/pts/0") && shown.contains("31 97"), "{shown}");
-        pty.types("exit 4\n");
-        running.wait().exits(4);
-    }
     same(&machines, LEFT);
 }
