@@ -1,4 +1,5 @@
-//! What podman's users ask for, as root and as an ordinary user.
+//! What podman's users ask for. How root's containers live otherwise does not depend on the machine:
+//! `podman.rs`.
 
 use std::fs;
 
@@ -90,10 +91,10 @@ const OF_USER: &str = r#"
     "#;
 
 #[test]
-fn root_s_containers_of_podman_live_as_they_should() {
+fn root_s_containers_of_podman_are_given_the_same() {
     let _turn = turn();
     let machines = need!(Machine::of_root());
-    live(&machines);
+    same(&machines, GIVEN);
     same(&machines, OF_ROOT);
     same(&machines, LEFT);
 }
@@ -101,18 +102,14 @@ fn root_s_containers_of_podman_live_as_they_should() {
 #[test]
 fn a_user_s_containers_of_podman_live_as_they_should() {
     let machines = need!(Machine::of_user());
-    live(&machines);
+    same(&machines, GIVEN);
     same(&machines, OF_USER);
-}
-
-fn live(machines: &[Machine; 2]) {
-    for machine in machines {
+    same(&machines, LIFE);
+    for machine in &machines {
         fs::write(machine.path().join("work/pod.yaml"), POD).unwrap();
     }
-    same(machines, GIVEN);
-    same(machines, LIFE);
-    same(machines, PODS);
-    for machine in machines {
+    same(&machines, PODS);
+    for machine in &machines {
         has_a_terminal(machine);
     }
 }

@@ -53,10 +53,10 @@ const ONLY_IN_GUEST: [&str; 7] = [
 ];
 
 /// For all that one guest is asked.
-const LIMIT: Duration = Duration::from_mins(25);
+const LIMIT: Duration = Duration::from_mins(35);
 
 /// For one file of tests in the guest.
-const SECONDS_IN_GUEST: u32 = 600;
+const SECONDS_IN_GUEST: u32 = 900;
 
 /// What guests take from a run.
 pub(super) struct Guests {
