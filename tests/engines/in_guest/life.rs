@@ -9,21 +9,13 @@ use super::{LEFT, turn};
 use crate::compare::{Place, same};
 use crate::machine::Machine;
 
-/// What a container is given and kept from, where systemd, cgroup v2 or `AppArmor` could make a difference.
+/// What a container is given and kept from, where systemd, cgroup v2 or `AppArmor` makes a difference.
 const GIVEN: &str = r#"
     podman load -q -i $D/image.tar => localhost/base
-    # Masks come from another /dev/null.
-    podman run --rm base sh -c 'id; grep -e Cap -e NoNewPrivs -e Seccomp: /proc/self/status; ls /dev /proc/self/fd; ulimit -a; cut -d" " -f5,6,9 /proc/self/mountinfo | sort | grep -v -e /proc/'
-    podman run --rm --read-only --tmpfs /t:size=64k --device /dev/null:/dev/mine --init --shm-size 1m base sh -c 'echo >/dev/mine; touch /t/x /tmp/x /run/x; grep " /t " /proc/self/mounts; cat /proc/1/comm; df -k /dev/shm | tail -1 | tr -s " "; touch /x || echo read-only' => read-only
-    podman run --rm --cap-drop all --cap-add net_bind_service --cap-add chown --ulimit nofile=100:200 --ulimit core=0 base sh -c 'grep Cap /proc/self/status; ulimit -n; ulimit -Hn; ulimit -c' => 0000000000000401
     # As an ordinary user runc mounts a device twice where the file lists it as mount and as device.
     podman run --rm --privileged base sh -c 'grep -e Cap -e Seccomp: /proc/self/status; cat /proc/self/attr/current; ls /dev | grep -v -e tty -e vcs | wc -l; ls -A /sys/firmware | wc -l; cut -d" " -f5,6,9 /proc/self/mountinfo | sort -u | grep -v "^/dev/[a-z]"'
     podman run --rm --systemd=always base sh -c 'cut -d" " -f5,6,9 /proc/self/mountinfo | sort | grep -v -e /proc/; echo $container; mkdir /sys/fs/cgroup/mine && echo delegated' => delegated
-    podman run --rm --userns=keep-id base sh -c 'id -u; wc -l </proc/self/uid_map; touch /tmp/x && stat -c %u /tmp/x'
     podman run --rm --userns=auto:size=5000 base sh -c 'id -u; touch /tmp/x && stat -c %u /tmp/x; tr -s " " </proc/self/uid_map | cut -d" " -f4' => 5000
-    # runc warns where the scope has gone with its last process.
-    podman run --rm --pid host --ipc host --uts host --network host base hostname 2>/dev/null => guest
-    !137 podman run --rm --memory 16m base sh -c 'sleep 1; tail /dev/zero'
     "#;
 
 /// A container's life and its figures.
@@ -85,8 +77,15 @@ const OF_ROOT: &str = r#"
     podman run --rm --uidmap 0:2000000:1000 --gidmap 0:2000000:1000 base sh -c 'id; touch /x && stat -c %u /x; cat /proc/self/uid_map' => 2000000
     "#;
 
-/// What an ordinary user's containers have otherwise than root's: of the network of the machine a likeness.
+/// What only an ordinary user's containers have, or root's in `podman.rs` too. Of the network of the machine it
+/// is a likeness.
 const OF_USER: &str = r#"
+    # Masks come from another /dev/null.
+    podman run --rm base sh -c 'id; grep -e Cap -e NoNewPrivs -e Seccomp: /proc/self/status; ls /dev /proc/self/fd; ulimit -a; cut -d" " -f5,6,9 /proc/self/mountinfo | sort | grep -v -e /proc/'
+    podman run --rm --read-only --tmpfs /t:size=64k --device /dev/null:/dev/mine --init --shm-size 1m base sh -c 'echo >/dev/mine; touch /t/x /tmp/x /run/x; grep " /t " /proc/self/mounts; cat /proc/1/comm; df -k /dev/shm | tail -1 | tr -s " "; touch /x || echo read-only' => read-only
+    podman run --rm --cap-drop all --cap-add net_bind_service --cap-add chown --ulimit nofile=100:200 --ulimit core=0 base sh -c 'grep Cap /proc/self/status; ulimit -n; ulimit -Hn; ulimit -c' => 0000000000000401
+    podman run --rm --userns=keep-id base sh -c 'id -u; wc -l </proc/self/uid_map; touch /tmp/x && stat -c %u /tmp/x'
+    !137 podman run --rm --memory 16m base sh -c 'sleep 1; tail /dev/zero'
     podman run --rm --network pasta base ip -4 -o addr show guest0 | grep -c inet => 1
     "#;
 
