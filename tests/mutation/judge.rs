@@ -13,7 +13,6 @@ const TOGETHER: &[(&str, &str)] = &[
     ("/linux", "/hostname"),
     ("/linux/namespaces", "/hostname"),
     ("/linux/namespaces", "/linux/uidMappings"),
-    ("/linux/namespaces", "/mounts/*"),
     ("/linux/namespaces/*", "/hostname"),
     ("/linux/namespaces/*", "/linux/sysctl/**"),
     ("/linux/namespaces/*", "/linux/timeOffsets"),
